@@ -1,0 +1,1 @@
+//! The codegen room of mokume.

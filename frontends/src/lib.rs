@@ -1,0 +1,1 @@
+//! The frontends room of mokume.

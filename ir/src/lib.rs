@@ -1,0 +1,1 @@
+//! The ir room of mokume.
