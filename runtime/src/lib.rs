@@ -1,1 +1,4 @@
-//! The runtime room of mokume.
+//! The mokume runtime: artifact format, CPU op library, sessions.
+
+pub mod ops;
+pub mod tensor;

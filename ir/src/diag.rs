@@ -1,0 +1,108 @@
+//! Diagnostics: what is wrong, where, and what to do; collected in reports.
+
+use std::fmt;
+
+/// Whose move it is; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The user's model, file or command is wrong: exit 1.
+    Input,
+    /// Correct, but not supported yet: exit 2.
+    Unsupported,
+    /// A comparison or check the user asked for failed: exit 3.
+    Check,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Stable code, `area::subject::what`.
+    pub code: &'static str,
+    /// Whose move it is.
+    pub severity: Severity,
+    /// What is wrong, with names; lower case, no full stop.
+    pub message: String,
+    /// Where: a node's provenance, a file and byte or line.
+    pub place: Option<String>,
+    /// An action that works when pasted.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// A finding about the user's input.
+    pub fn input(code: &'static str, message: impl Into<String>) -> Self {
+        Diagnostic { code, severity: Severity::Input, message: message.into(), place: None, help: None }
+    }
+    /// A finding about something not supported yet.
+    pub fn unsupported(code: &'static str, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Unsupported, ..Diagnostic::input(code, message) }
+    }
+    /// A failed check.
+    pub fn check(code: &'static str, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Check, ..Diagnostic::input(code, message) }
+    }
+    /// With a place.
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.place = Some(place.into());
+        self
+    }
+    /// With advice.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error[{}]: {}", self.code, self.message)?;
+        if let Some(place) = &self.place {
+            write!(f, "\n  at: {place}")?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// One or more findings; the error type at the borders of every room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report(Vec<Diagnostic>);
+
+impl Report {
+    /// A report of these findings, or none when there are none.
+    pub fn from_findings(findings: Vec<Diagnostic>) -> Option<Self> {
+        (!findings.is_empty()).then_some(Report(findings))
+    }
+    /// The findings, at least one.
+    pub fn findings(&self) -> &[Diagnostic] {
+        &self.0
+    }
+    /// The mildest severity that explains all: input errors first.
+    pub fn severity(&self) -> Severity {
+        self.0.iter().map(|d| d.severity).min().unwrap_or(Severity::Input)
+    }
+}
+
+impl From<Diagnostic> for Report {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Report(vec![diagnostic])
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, finding) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            finding.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Report {}

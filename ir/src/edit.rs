@@ -1,0 +1,204 @@
+//! The editor: the only way to change a graph. Keeps uses consistent, infers types, carries provenance, counts edits.
+
+use crate::constant::Constant;
+use crate::graph::{Def, Graph, Module, Node, Port, Use, Value};
+use crate::ids::{ConstId, FuncId, NodeId, ValueId};
+use crate::infer::{self, InferError};
+use crate::loc::Loc;
+use crate::op::Op;
+use crate::types::Type;
+use std::collections::HashMap;
+use std::ops::Deref;
+
+/// Changes one function of a module. Derefs to the [`Graph`].
+pub struct Editor<'m> {
+    module: &'m mut Module,
+    function: FuncId,
+    constants: HashMap<ConstId, ValueId>,
+    edits: usize,
+}
+
+impl Deref for Editor<'_> {
+    type Target = Graph;
+    fn deref(&self) -> &Graph {
+        &self.module.functions[self.function]
+    }
+}
+
+impl<'m> Editor<'m> {
+    /// An editor of `function`.
+    pub fn new(module: &'m mut Module, function: FuncId) -> Self {
+        let graph = &module.functions[function];
+        let constants = graph.values.iter().filter_map(|(id, value)| match value.def {
+            Def::Const(constant) => Some((constant, id)),
+            _ => None,
+        });
+        let constants = constants.collect();
+        Editor { module, function, constants, edits: 0 }
+    }
+    /// The whole module.
+    pub fn module(&self) -> &Module {
+        self.module
+    }
+    /// The edited function.
+    pub fn function(&self) -> FuncId {
+        self.function
+    }
+    /// How many edits were made.
+    pub fn edits(&self) -> usize {
+        self.edits
+    }
+    fn graph_mut(&mut self) -> &mut Graph {
+        self.edits += 1;
+        &mut self.module.functions[self.function]
+    }
+    /// Adds an input.
+    pub fn add_input(&mut self, name: impl Into<String>, ty: Type) -> ValueId {
+        let graph = self.graph_mut();
+        let def = Def::Input(graph.inputs.len() as u32);
+        let value = graph.values.push(Value { ty, def, uses: Default::default() });
+        graph.inputs.push(Port { name: name.into(), value });
+        value
+    }
+    /// Removes the unused input number `index`; later inputs move down and states follow.
+    ///
+    /// Panics  when it is used or a state refers to it.
+    pub fn remove_input(&mut self, index: usize) {
+        let graph = self.graph_mut();
+        let port = graph.inputs.remove(index);
+        assert!(graph.values[port.value].uses.is_empty(), "input \"{}\" is used", port.name);
+        for (i, later) in graph.inputs.iter().enumerate().skip(index) {
+            graph.values[later.value].def = Def::Input(i as u32);
+        }
+        for state in &mut graph.states {
+            assert_ne!(state.input as usize, index, "input \"{}\" is state", port.name);
+            state.input -= u32::from(state.input as usize > index);
+        }
+    }
+    /// Adds an output.
+    pub fn add_output(&mut self, name: impl Into<String>, value: ValueId) {
+        let graph = self.graph_mut();
+        let index = graph.outputs.len() as u32;
+        graph.outputs.push(Port { name: name.into(), value });
+        graph.values[value].uses.push(Use::Output(index));
+    }
+    /// Declares that input `input` takes output `output` of the run before, growing along `axis`.
+    pub fn declare_state(&mut self, state: crate::graph::State) {
+        self.graph_mut().states.push(state);
+    }
+    /// The value of a constant, which is interned.
+    pub fn constant_value(&mut self, constant: Constant) -> ValueId {
+        let id = self.module.constants.intern(constant);
+        self.const_id_value(id)
+    }
+    /// The value of an interned constant.
+    pub fn const_id_value(&mut self, id: ConstId) -> ValueId {
+        if let Some(&value) = self.constants.get(&id) {
+            return value;
+        }
+        let ty = Type::Tensor(self.module.constants[id].ty.clone());
+        let value = self.graph_mut().values.push(Value { ty, def: Def::Const(id), uses: Default::default() });
+        self.constants.insert(id, value);
+        value
+    }
+    /// Adds a node; types of its outputs are inferred.
+    ///
+    /// Errors  when the operands do not fit the op.
+    pub fn insert(&mut self, op: impl Into<Op>, inputs: &[ValueId], loc: Loc) -> Result<NodeId, InferError> {
+        let op = op.into();
+        let types = infer::infer_types(self.module, self, &op, inputs)?;
+        Ok(self.insert_typed(op, inputs, types, loc))
+    }
+    /// Adds a node with one output and gives that.
+    ///
+    /// Errors  when the operands do not fit the op.
+    pub fn apply(&mut self, op: impl Into<Op>, inputs: &[ValueId], loc: Loc) -> Result<ValueId, InferError> {
+        let node = self.insert(op, inputs, loc)?;
+        Ok(self[node].outputs[0])
+    }
+    /// Adds a node whose output types the caller knows.
+    pub fn insert_typed(&mut self, op: Op, inputs: &[ValueId], types: Vec<Type>, loc: Loc) -> NodeId {
+        let graph = self.graph_mut();
+        let id = graph.nodes.push(None);
+        let outputs = types.into_iter().enumerate();
+        let outputs =
+            outputs.map(|(i, ty)| graph.values.push(Value { ty, def: Def::Node(id, i as u32), uses: Default::default() })).collect();
+        for (i, &input) in inputs.iter().enumerate() {
+            graph.values[input].uses.push(Use::Operand(id, i as u32));
+        }
+        graph.nodes[id] = Some(Node { op, inputs: inputs.into(), outputs, loc });
+        id
+    }
+    /// Makes every reader of `old`, and every output that is `old`, take `new`.
+    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
+        if old == new {
+            return;
+        }
+        let graph = self.graph_mut();
+        let uses = std::mem::take(&mut graph.values[old].uses);
+        for &usage in &uses {
+            match usage {
+                Use::Operand(node, index) => {
+                    if let Some(node) = &mut graph.nodes[node] {
+                        node.inputs[index as usize] = new;
+                    }
+                }
+                Use::Output(index) => graph.outputs[index as usize].value = new,
+            }
+        }
+        graph.values[new].uses.extend(uses);
+    }
+    /// Makes operand `index` of `node` take `new`.
+    pub fn set_operand(&mut self, node: NodeId, index: usize, new: ValueId) {
+        let graph = self.graph_mut();
+        let Some(target) = &mut graph.nodes[node] else { return };
+        let old = std::mem::replace(&mut target.inputs[index], new);
+        let usage = Use::Operand(node, index as u32);
+        graph.values[old].uses.retain(|u| *u != usage);
+        graph.values[new].uses.push(usage);
+    }
+    /// Replaces op and operands of a node, keeping its outputs; their types are inferred again.
+    ///
+    /// Errors  when the operands do not fit the op; then nothing changes.
+    pub fn rewrite(&mut self, node: NodeId, op: impl Into<Op>, inputs: &[ValueId]) -> Result<(), InferError> {
+        let op = op.into();
+        let types = infer::infer_types(self.module, self, &op, inputs)?;
+        let graph = self.graph_mut();
+        let Some(target) = &mut graph.nodes[node] else { return Ok(()) };
+        target.op = op;
+        let old = std::mem::replace(&mut target.inputs, inputs.into());
+        let outputs = target.outputs.clone();
+        for value in old {
+            graph.values[value].uses.retain(|u| !matches!(u, Use::Operand(user, _) if *user == node));
+        }
+        for (i, &input) in inputs.iter().enumerate() {
+            graph.values[input].uses.push(Use::Operand(node, i as u32));
+        }
+        for (output, ty) in outputs.into_iter().zip(types) {
+            graph.values[output].ty = ty;
+        }
+        Ok(())
+    }
+    /// Sets the type of a value.
+    pub fn set_type(&mut self, value: ValueId, ty: Type) {
+        self.graph_mut().values[value].ty = ty;
+    }
+    /// Removes a node whose outputs nobody reads.
+    ///
+    /// Panics  when an output is still read.
+    pub fn erase(&mut self, id: NodeId) {
+        let graph = self.graph_mut();
+        let Some(node) = graph.nodes[id].take() else { return };
+        for &output in &node.outputs {
+            assert!(graph.values[output].uses.is_empty(), "{id} is erased while {output} is read");
+        }
+        for &input in &node.inputs {
+            graph.values[input].uses.retain(|u| !matches!(u, Use::Operand(user, _) if *user == id));
+        }
+    }
+    /// Adds a function to the module.
+    pub fn add_function(&mut self, graph: Graph) -> FuncId {
+        self.edits += 1;
+        self.module.functions.push(graph)
+    }
+}

@@ -1,0 +1,73 @@
+//! The CPU op library: one file per op family. An op takes tensors and gives new ones; it knows nothing of graphs.
+
+use crate::tensor::Tensor;
+use mokume_ir::attr::Ints;
+use mokume_ir::dim::{Dim, Symbol};
+use mokume_ir::op::Op;
+use mokume_ir::types::Elem;
+
+/// Why an op did not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpError {
+    /// The operands do not fit the op or each other, or hold values the op has no meaning for.
+    #[error("{0}")]
+    Operands(String),
+    /// Correct, but this library has no code for it.
+    #[error("not supported: {0}")]
+    Unsupported(String),
+}
+
+impl OpError {
+    /// Operands that do not fit.
+    pub fn operands(message: impl Into<String>) -> Self {
+        OpError::Operands(message.into())
+    }
+    /// No code for it.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        OpError::Unsupported(message.into())
+    }
+}
+
+/// What an op may use beside its operands.
+pub struct OpContext<'a> {
+    /// Memory for outputs: zeroed or not, as `zeroed` asks; unique, so writable.
+    pub alloc: &'a dyn Fn(&[usize], Elem) -> Tensor,
+    /// Sizes bound to symbols by the inputs of this run.
+    pub size_of: &'a dyn Fn(&Symbol) -> Option<i64>,
+}
+
+impl OpContext<'_> {
+    /// Memory for an output. Its contents are unspecified: every element must be written.
+    ///
+    /// Errors  when the size overflows or is unreasonable (above 2^40 bytes).
+    pub fn alloc(&self, dims: &[usize], elem: Elem) -> Result<Tensor, OpError> {
+        let bytes = dims.iter().try_fold(crate::tensor::elem_bytes(elem).max(1), |bytes, &dim| bytes.checked_mul(dim));
+        match bytes {
+            Some(bytes) if bytes < 1 << 40 => Ok((self.alloc)(dims, elem)),
+            _ => Err(OpError::operands(format!("an output of {dims:?} {elem} is too large"))),
+        }
+    }
+    /// The number that `dim` is in this run.
+    pub fn dim(&self, dim: &Dim) -> Result<i64, OpError> {
+        dim.eval(self.size_of).ok_or_else(|| OpError::operands(format!("dimension {dim} has no value")))
+    }
+    /// The numbers of an `Ints` attribute, read from the operand where they arrive at run time.
+    pub fn ints(&self, ints: &Ints, inputs: &[&Tensor]) -> Result<Vec<i64>, OpError> {
+        match ints {
+            Ints::Known(dims) => dims.iter().map(|dim| self.dim(dim)).collect(),
+            Ints::Operand(index) => match inputs.get(*index as usize) {
+                Some(tensor) if tensor.elem() == Elem::I64 => Ok(tensor.slice::<i64>().to_vec()),
+                Some(tensor) if tensor.elem() == Elem::I32 => Ok(tensor.slice::<i32>().iter().map(|&v| v.into()).collect()),
+                Some(tensor) => Err(OpError::operands(format!("operand {index} must be integers, not {}", tensor.elem()))),
+                None => Err(OpError::operands(format!("operand {index} is missing"))),
+            },
+        }
+    }
+}
+
+/// Runs one op other than control flow.
+///
+/// Errors  when the operands do not fit or there is no code for them.
+pub fn run(op: &Op, _inputs: &[&Tensor], _cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    Err(OpError::unsupported(op.name()))
+}

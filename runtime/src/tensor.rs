@@ -1,0 +1,274 @@
+//! Tensors at run time: contiguous, row major, immutable once shared; cheap to clone and to reshape.
+//!
+//! Layout  one element after the other in native width. Types narrower than a byte take one byte each (`i4` as i8, `u4` as
+//!         u8, `f4e2m1` as its code); the small floats are their codes; bool is one byte, 0 or 1. Codes of quantized types
+//!         take one u8 each, unsigned form (see `Levels::affine`), beside scales and zero points.
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use mokume_ir::types::Elem;
+use smallvec::SmallVec;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::sync::Arc;
+
+/// Sizes of a tensor.
+pub type Dims = SmallVec<[usize; 6]>;
+
+/// Alignment of every buffer, in bytes: a cache line, and the widest vector.
+pub const ALIGN: usize = 64;
+
+/// A rust type that is the native form of some element type.
+pub trait Scalar: bytemuck::Pod + Send + Sync + PartialOrd + Default {
+    /// Whether tensors of `elem` hold this type.
+    fn holds(elem: Elem) -> bool;
+}
+
+macro_rules! scalar {
+    ($($ty:ty: $($elem:ident)|+;)+) => {
+        $(impl Scalar for $ty {
+            fn holds(elem: Elem) -> bool {
+                matches!(elem, $(Elem::$elem)|+)
+            }
+        })+
+    };
+}
+
+scalar! {
+    i8: I8 | I4 | I2;
+    i16: I16;
+    i32: I32;
+    i64: I64;
+    u16: U16;
+    u32: U32;
+    u64: U64;
+    f16: F16;
+    bf16: BF16;
+    f32: F32;
+    f64: F64;
+}
+
+impl Scalar for u8 {
+    fn holds(elem: Elem) -> bool {
+        use Elem::*;
+        matches!(elem, U8 | U4 | U2 | Bool | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 | Quant(_))
+    }
+}
+
+/// Bytes that one element takes at run time; 0 for strings.
+pub fn elem_bytes(elem: Elem) -> usize {
+    elem.bits().div_ceil(8) as usize
+}
+
+/// Memory of tensors.
+pub struct Buffer {
+    ptr: *mut u8,
+    len: usize,
+    owner: Owner,
+}
+
+enum Owner {
+    Heap(Layout),
+    /// Read only.
+    Bytes(#[allow(dead_code, reason = "keeps the memory alive")] Bytes),
+    /// A part of another buffer, which nothing else uses meanwhile.
+    Part(#[allow(dead_code, reason = "keeps the memory alive")] Arc<Buffer>),
+}
+
+// SAFETY: a buffer is plain memory; writes need `&mut Buffer`.
+unsafe impl Send for Buffer {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// Zeroed memory of `len` bytes, aligned to [`ALIGN`].
+    pub fn zeroed(len: usize) -> Self {
+        let Ok(layout) = Layout::from_size_align(len.max(1), ALIGN) else { handle_alloc_error(Layout::new::<u8>()) };
+        // SAFETY: the layout has a non-zero size.
+        let ptr = unsafe { alloc_zeroed(layout) };
+        if ptr.is_null() {
+            handle_alloc_error(layout);
+        }
+        Buffer { ptr, len, owner: Owner::Heap(layout) }
+    }
+    /// A read-only view of bytes. Unaligned bytes are copied, as typed access needs alignment.
+    pub fn from_bytes(bytes: Bytes, align: usize) -> Self {
+        if bytes.as_ptr() as usize % align.max(1) != 0 {
+            let mut copy = Buffer::zeroed(bytes.len());
+            copy.bytes_mut().copy_from_slice(&bytes);
+            return copy;
+        }
+        Buffer { ptr: bytes.as_ptr().cast_mut(), len: bytes.len(), owner: Owner::Bytes(bytes) }
+    }
+    /// The part `offset..offset + len` of a slab, writable.
+    ///
+    /// # Safety
+    /// While the part lives nothing else may read or write these bytes of the slab.
+    ///
+    /// Panics  when the part does not lie in the slab.
+    pub unsafe fn part(slab: &Arc<Buffer>, offset: usize, len: usize) -> Self {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= slab.len), "part of a slab out of range");
+        // SAFETY: in range by the check above.
+        Buffer { ptr: unsafe { slab.ptr.add(offset) }, len, owner: Owner::Part(slab.clone()) }
+    }
+    /// The memory.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `ptr` is valid for `len` bytes as long as the owner lives.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
+    }
+    /// The memory, writable.
+    ///
+    /// Panics  for a view of bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(!matches!(self.owner, Owner::Bytes(_)), "a view of bytes is read only");
+        // SAFETY: as `bytes`, and `&mut self` excludes other access.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr, self.len) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Owner::Heap(layout) = self.owner {
+            // SAFETY: allocated with this layout.
+            unsafe { dealloc(self.ptr, layout) }
+        }
+    }
+}
+
+/// Scales of a quantized tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scales {
+    /// One per group of elements that share it.
+    pub scales: Vec<f32>,
+    /// In levels, one per scale; empty without zero points.
+    pub zero_points: Vec<i32>,
+}
+
+/// A tensor.
+#[derive(Clone)]
+pub struct Tensor {
+    dims: Dims,
+    elem: Elem,
+    buffer: Arc<Buffer>,
+    strings: Option<Arc<Vec<String>>>,
+    /// Scales of a quantized tensor.
+    pub scales: Option<Arc<Scales>>,
+}
+
+impl Tensor {
+    /// A zeroed tensor in memory of its own.
+    pub fn zeros(dims: &[usize], elem: Elem) -> Self {
+        let len = dims.iter().product::<usize>() * elem_bytes(elem);
+        Tensor::in_buffer(dims, elem, Arc::new(Buffer::zeroed(len)))
+    }
+    /// A tensor in the beginning of `buffer`.
+    ///
+    /// Panics  when the buffer is too small or misaligned.
+    pub fn in_buffer(dims: &[usize], elem: Elem, buffer: Arc<Buffer>) -> Self {
+        let width = elem_bytes(elem);
+        assert!(dims.iter().product::<usize>() * width <= buffer.len, "buffer too small for {dims:?} {elem}");
+        assert!(width == 0 || buffer.ptr as usize % width.min(8) == 0, "buffer misaligned for {elem}");
+        Tensor { dims: dims.into(), elem, buffer, strings: None, scales: None }
+    }
+    /// A tensor of these elements.
+    ///
+    /// Panics  when their number is not the product of the sizes, or `T` is not the native form of `elem`.
+    pub fn of<T: Scalar>(dims: &[usize], elem: Elem, values: &[T]) -> Self {
+        assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of {dims:?}");
+        let mut tensor = Tensor::zeros(dims, elem);
+        tensor.slice_mut::<T>().copy_from_slice(values);
+        tensor
+    }
+    /// An f32 tensor.
+    pub fn f32s(dims: &[usize], values: &[f32]) -> Self {
+        Tensor::of(dims, Elem::F32, values)
+    }
+    /// An i64 tensor.
+    pub fn i64s(dims: &[usize], values: &[i64]) -> Self {
+        Tensor::of(dims, Elem::I64, values)
+    }
+    /// A tensor of strings.
+    ///
+    /// Panics  when their number is not the product of the sizes.
+    pub fn strings(dims: &[usize], values: Vec<String>) -> Self {
+        assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of {dims:?}");
+        let buffer = Arc::new(Buffer::zeroed(0));
+        Tensor { dims: dims.into(), elem: Elem::String, buffer, strings: Some(Arc::new(values)), scales: None }
+    }
+    /// Sizes.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+    /// Element type.
+    pub fn elem(&self) -> Elem {
+        self.elem
+    }
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.dims.len()
+    }
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+    /// True without elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The elements.
+    ///
+    /// Panics  when `T` is not the native form of the element type: dispatch on [`Tensor::elem`] first.
+    pub fn slice<T: Scalar>(&self) -> &[T] {
+        assert!(T::holds(self.elem), "{} read as {}", self.elem, std::any::type_name::<T>());
+        bytemuck::cast_slice(self.bytes())
+    }
+    /// The elements, writable.
+    ///
+    /// Panics  as [`Tensor::slice`], or when the buffer is shared.
+    pub fn slice_mut<T: Scalar>(&mut self) -> &mut [T] {
+        assert!(T::holds(self.elem), "{} written as {}", self.elem, std::any::type_name::<T>());
+        bytemuck::cast_slice_mut(self.bytes_mut())
+    }
+    /// The elements as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[..self.len() * elem_bytes(self.elem)]
+    }
+    /// The elements as writable bytes.
+    ///
+    /// Panics  when the buffer is shared.
+    #[allow(clippy::panic, reason = "a shared output is a bug of the op")]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let len = self.len() * elem_bytes(self.elem);
+        match Arc::get_mut(&mut self.buffer) {
+            Some(buffer) => &mut buffer.bytes_mut()[..len],
+            None => panic!("a shared tensor is immutable"),
+        }
+    }
+    /// The strings of a string tensor; empty for others.
+    pub fn string_slice(&self) -> &[String] {
+        self.strings.as_ref().map_or(&[], |strings| strings)
+    }
+    /// Same elements, other sizes.
+    ///
+    /// Panics  when the number of elements differs.
+    pub fn reshaped(&self, dims: &[usize]) -> Self {
+        assert_eq!(dims.iter().product::<usize>(), self.len(), "reshape of {:?} to {dims:?}", self.dims);
+        Tensor { dims: dims.into(), ..self.clone() }
+    }
+    /// Same bytes read as another element type of the same width.
+    ///
+    /// Panics  when the widths differ.
+    pub fn bitcast(&self, elem: Elem) -> Self {
+        assert_eq!(elem_bytes(elem), elem_bytes(self.elem), "bitcast of {} to {elem}", self.elem);
+        Tensor { elem, ..self.clone() }
+    }
+    /// True when no other tensor shares the buffer, so that it may be overwritten.
+    pub fn is_unique(&mut self) -> bool {
+        Arc::get_mut(&mut self.buffer).is_some_and(|buffer| !matches!(buffer.owner, Owner::Bytes(_)))
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor{:?} {}", self.dims, self.elem)
+    }
+}
