@@ -1,5 +1,8 @@
 //! The CPU op library: one file per op family. An op takes tensors and gives new ones; it knows nothing of graphs.
 
+pub mod basic;
+pub mod neural;
+
 use crate::tensor::Tensor;
 use mokume_ir::attr::Ints;
 use mokume_ir::dim::{Dim, Symbol};
@@ -68,6 +71,6 @@ impl OpContext<'_> {
 /// Runs one op other than control flow.
 ///
 /// Errors  when the operands do not fit or there is no code for them.
-pub fn run(op: &Op, _inputs: &[&Tensor], _cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
-    Err(OpError::unsupported(op.name()))
+pub fn run(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    basic::run(op, inputs, cx).or_else(|| neural::run(op, inputs, cx)).unwrap_or_else(|| Err(OpError::unsupported(op.name())))
 }
