@@ -92,7 +92,7 @@ impl Buffer {
     }
     /// A read-only view of bytes. Unaligned bytes are copied, as typed access needs alignment.
     pub fn from_bytes(bytes: Bytes, align: usize) -> Self {
-        if bytes.as_ptr() as usize % align.max(1) != 0 {
+        if !(bytes.as_ptr() as usize).is_multiple_of(align.max(1)) {
             let mut copy = Buffer::zeroed(bytes.len());
             copy.bytes_mut().copy_from_slice(&bytes);
             return copy;
@@ -150,8 +150,16 @@ pub struct Tensor {
     elem: Elem,
     buffer: Arc<Buffer>,
     strings: Option<Arc<Vec<String>>>,
+    spare: Option<Spare>,
     /// Scales of a quantized tensor.
     pub scales: Option<Arc<Scales>>,
+}
+
+/// Room to grow: blocks of the axes from `axis` on lie `stride` elements apart, further than their size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spare {
+    axis: usize,
+    stride: usize,
 }
 
 impl Tensor {
@@ -166,8 +174,8 @@ impl Tensor {
     pub fn in_buffer(dims: &[usize], elem: Elem, buffer: Arc<Buffer>) -> Self {
         let width = elem_bytes(elem);
         assert!(dims.iter().product::<usize>() * width <= buffer.len, "buffer too small for {dims:?} {elem}");
-        assert!(width == 0 || buffer.ptr as usize % width.min(8) == 0, "buffer misaligned for {elem}");
-        Tensor { dims: dims.into(), elem, buffer, strings: None, scales: None }
+        assert!(width == 0 || (buffer.ptr as usize).is_multiple_of(width.min(8)), "buffer misaligned for {elem}");
+        Tensor { dims: dims.into(), elem, buffer, strings: None, spare: None, scales: None }
     }
     /// A tensor of these elements.
     ///
@@ -192,7 +200,7 @@ impl Tensor {
     pub fn strings(dims: &[usize], values: Vec<String>) -> Self {
         assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of {dims:?}");
         let buffer = Arc::new(Buffer::zeroed(0));
-        Tensor { dims: dims.into(), elem: Elem::String, buffer, strings: Some(Arc::new(values)), scales: None }
+        Tensor { dims: dims.into(), elem: Elem::String, buffer, strings: Some(Arc::new(values)), spare: None, scales: None }
     }
     /// Sizes.
     pub fn dims(&self) -> &[usize] {
@@ -228,8 +236,30 @@ impl Tensor {
         assert!(T::holds(self.elem), "{} written as {}", self.elem, std::any::type_name::<T>());
         bytemuck::cast_slice_mut(self.bytes_mut())
     }
+    /// The elements of block `index` of the axes from `axis` on, the leading axes counted as one. The only access to a
+    /// tensor with room to grow: see [`Tensor::is_dense`].
+    ///
+    /// Panics  as [`Tensor::slice`], when the block is out of range, or when the room to grow is at another axis.
+    pub fn block<T: Scalar>(&self, axis: usize, index: usize) -> &[T] {
+        assert!(T::holds(self.elem), "{} read as {}", self.elem, std::any::type_name::<T>());
+        let len = self.dims[axis..].iter().product::<usize>();
+        let stride = self.spare.map_or(len, |spare| {
+            assert_eq!(spare.axis, axis, "the axis of room to grow");
+            spare.stride
+        });
+        let width = size_of::<T>();
+        bytemuck::cast_slice(&self.buffer.bytes()[index * stride * width..][..len * width])
+    }
+    /// True when the elements lie one after the other. Only state in the making is not; `attention` reads it by blocks,
+    /// every other op gets dense operands.
+    pub fn is_dense(&self) -> bool {
+        self.spare.is_none()
+    }
     /// The elements as bytes.
+    ///
+    /// Panics  when the tensor is not dense.
     pub fn bytes(&self) -> &[u8] {
+        assert!(self.is_dense(), "a tensor with room to grow read as a whole");
         &self.buffer.bytes()[..self.len() * elem_bytes(self.elem)]
     }
     /// The elements as writable bytes.
@@ -237,6 +267,7 @@ impl Tensor {
     /// Panics  when the buffer is shared.
     #[allow(clippy::panic, reason = "a shared output is a bug of the op")]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(self.is_dense(), "a tensor with room to grow written as a whole");
         let len = self.len() * elem_bytes(self.elem);
         match Arc::get_mut(&mut self.buffer) {
             Some(buffer) => &mut buffer.bytes_mut()[..len],
