@@ -39,6 +39,10 @@ impl<I: Id, T> Arena<I, T> {
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = I> + ExactSizeIterator + use<I, T> {
         (0..self.items.len()).map(I::from_index)
     }
+    /// All entities, taken out, with the ids they had.
+    pub fn into_items(self) -> impl Iterator<Item = (I, T)> {
+        self.items.into_iter().enumerate().map(|(i, item)| (I::from_index(i), item))
+    }
     /// All entities with their ids, in insertion order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (I, &T)> + ExactSizeIterator {
         self.items.iter().enumerate().map(|(i, item)| (I::from_index(i), item))

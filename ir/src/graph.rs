@@ -7,6 +7,7 @@ use crate::loc::Loc;
 use crate::op::Op;
 use crate::types::Type;
 use smallvec::SmallVec;
+use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 
 /// Functions and the constants they use. The entry function is what runs.
@@ -32,6 +33,37 @@ impl Module {
     /// The entry function.
     pub fn main(&self) -> &Graph {
         &self.functions[self.entry]
+    }
+    /// Removes the functions that `keep` refuses and numbers the others anew.
+    ///
+    /// Panics  when the entry or a function that a kept one refers to is removed.
+    pub fn retain_functions(&mut self, keep: impl Fn(FuncId) -> bool) {
+        let mut renamed = HashMap::new();
+        let mut kept = Arena::default();
+        for (id, graph) in std::mem::take(&mut self.functions).into_items() {
+            if keep(id) {
+                renamed.insert(id, kept.push(graph));
+            }
+        }
+        for id in kept.ids() {
+            let graph: &mut Graph = &mut kept[id];
+            for id in graph.nodes.ids() {
+                if let Some(node) = &mut graph.nodes[id] {
+                    rename(&mut node.op, &renamed);
+                }
+            }
+        }
+        self.functions = kept;
+        self.entry = renamed[&self.entry];
+    }
+}
+
+fn rename(op: &mut Op, renamed: &HashMap<FuncId, FuncId>) {
+    match op {
+        Op::Call(op) => op.function = renamed[&op.function],
+        Op::If(op) => (op.then_branch, op.else_branch) = (renamed[&op.then_branch], renamed[&op.else_branch]),
+        Op::Loop(op) => op.body = renamed[&op.body],
+        _ => {}
     }
 }
 
