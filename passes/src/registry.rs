@@ -1,0 +1,72 @@
+//! The table of all passes. A pass exists for pipelines, help and documentation through its row here.
+
+use crate::options::Options;
+use crate::pass::Pass;
+use serde_json::Value;
+
+/// One pass.
+pub struct Row {
+    /// The name in pipelines.
+    pub name: &'static str,
+    /// What it does, in one sentence.
+    pub summary: &'static str,
+    docs: &'static [(&'static str, &'static str)],
+    make: fn(Value) -> Result<Box<dyn Pass>, String>,
+    defaults: fn() -> Value,
+}
+
+/// One option of a pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptionHelp {
+    /// The name.
+    pub name: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// The value when not given.
+    pub default: Value,
+}
+
+impl Row {
+    /// The options, in declaration order.
+    pub fn options(&self) -> Vec<OptionHelp> {
+        let defaults = (self.defaults)();
+        let help = |&(name, doc)| OptionHelp { name, doc, default: defaults[name].clone() };
+        self.docs.iter().map(help).collect()
+    }
+    /// The pass with `options`, an object of options that differ from the defaults.
+    ///
+    /// Errors  when an option is unknown or has the wrong kind of value.
+    pub fn make(&self, options: Value) -> Result<Box<dyn Pass>, String> {
+        (self.make)(options)
+    }
+}
+
+/// The row of the pass called `name`.
+pub fn find(name: &str) -> Option<&'static Row> {
+    PASSES.iter().find(|row| row.name == name)
+}
+
+fn make<P: Pass + Options + 'static>(options: Value) -> Result<Box<dyn Pass>, String> {
+    serde_json::from_value::<P>(options).map(|pass| Box::new(pass) as Box<dyn Pass>).map_err(|e| e.to_string())
+}
+
+fn defaults<P: Options>() -> Value {
+    serde_json::to_value(P::default()).unwrap_or_default()
+}
+
+macro_rules! passes {
+    ($($pass:path, $name:literal, $summary:literal;)+) => {
+        /// Every pass, in the order of a typical pipeline.
+        pub static PASSES: &[Row] = &[$(Row {
+            name: $name,
+            summary: $summary,
+            docs: <$pass as Options>::DOCS,
+            make: make::<$pass>,
+            defaults: defaults::<$pass>,
+        }),+];
+    };
+}
+
+passes! {
+    crate::canonicalize::dce::Dce, "dce", "remove nodes, functions and constants that no output needs";
+}
