@@ -1,0 +1,206 @@
+//! Inputs against their declared types: names, element types, ranks, and the sizes that symbols stand for.
+
+use crate::error::nearest;
+use crate::tensor::Tensor;
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::dim::{Atom, Dim, Symbol};
+use mokume_ir::types::{TensorType, Type};
+use std::collections::HashMap;
+
+/// Sizes of symbols in a function, and behind them those of its caller.
+#[derive(Debug, Default)]
+pub(crate) struct Scope<'o> {
+    sizes: HashMap<Symbol, i64>,
+    outer: Option<&'o Scope<'o>>,
+}
+
+impl<'o> Scope<'o> {
+    /// The scope of a function called from `outer` with `arguments` of types `types`.
+    pub(crate) fn of_call<'a>(outer: &'o Scope<'o>, types: impl Iterator<Item = &'a Type>, arguments: &[Tensor]) -> Self {
+        let mut scope = Scope { sizes: HashMap::new(), outer: Some(outer) };
+        for (ty, argument) in types.zip(arguments) {
+            for (dim, &size) in ty.dims().unwrap_or(&[]).iter().zip(argument.dims()) {
+                if let Some(symbol) = dim.as_symbol() {
+                    scope.bind(symbol, size as i64);
+                }
+            }
+        }
+        scope
+    }
+    /// The size that `symbol` stands for.
+    pub(crate) fn size_of(&self, symbol: &Symbol) -> Option<i64> {
+        self.sizes.get(symbol).copied().or_else(|| self.outer?.size_of(symbol))
+    }
+    /// Lets `symbol` stand for `size`; an earlier size in this scope is forgotten.
+    pub(crate) fn bind(&mut self, symbol: &Symbol, size: i64) {
+        self.sizes.insert(symbol.clone(), size);
+    }
+    /// The size that `dim` is.
+    pub(crate) fn size(&self, dim: &Dim) -> Option<usize> {
+        self.eval(dim).and_then(|size| usize::try_from(size).ok())
+    }
+    fn eval(&self, dim: &Dim) -> Option<i64> {
+        dim.eval(&|symbol| self.size_of(symbol))
+    }
+}
+
+/// A declared input: name and type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// The user's name.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+}
+
+/// The given tensors in the order of `declared`.
+///
+/// Errors  all unknown, repeated and missing names, element types and ranks that differ.
+pub(crate) fn arrange(declared: &[Declared], hidden: &[&str], given: &[(String, Tensor)]) -> Result<Vec<Tensor>, Report> {
+    let mut findings: Vec<Diagnostic> = given.iter().filter_map(|(name, _)| unknown(name, declared, hidden)).collect();
+    let mut tensors = Vec::with_capacity(declared.len());
+    for input in declared {
+        let mut found = given.iter().filter(|(name, _)| *name == input.name);
+        match (found.next(), found.next()) {
+            (Some((_, tensor)), None) => {
+                findings.extend(misfit(input, tensor));
+                tensors.push(tensor.clone());
+            }
+            (None, _) => findings.push(missing(input)),
+            (_, Some(_)) => findings.push(Diagnostic::input("run::input::twice", format!("input \"{}\" is given twice", input.name))),
+        }
+    }
+    Report::from_findings(findings).map_or(Ok(tensors), Err)
+}
+
+fn unknown(name: &str, declared: &[Declared], hidden: &[&str]) -> Option<Diagnostic> {
+    if declared.iter().any(|input| input.name == name) {
+        return None;
+    }
+    if hidden.contains(&name) {
+        let finding = Diagnostic::input("run::input::state", format!("input \"{name}\" is state, which the session keeps"));
+        return Some(finding.help("leave it out; a new session starts without state"));
+    }
+    let finding = Diagnostic::input("run::input::unknown", format!("there is no input \"{name}\""));
+    Some(match nearest(name, declared.iter().map(|input| input.name.as_str())) {
+        Some(near) => finding.help(format!("did you mean \"{near}\"?")),
+        None => finding.help(format!("the inputs are {}", listed(declared))),
+    })
+}
+
+fn listed(declared: &[Declared]) -> String {
+    let names: Vec<_> = declared.iter().map(|input| format!("\"{}\": {}", input.name, input.ty)).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+fn missing(input: &Declared) -> Diagnostic {
+    Diagnostic::input("run::input::missing", format!("input \"{}\" is missing: it expects {}", input.name, input.ty))
+}
+
+fn misfit(input: &Declared, tensor: &Tensor) -> Option<Diagnostic> {
+    let got = format!("input \"{}\" expects {}, got {}", input.name, input.ty, described(tensor));
+    let Type::Tensor(ty) = &input.ty else {
+        return Some(Diagnostic::unsupported("run::input::type", got));
+    };
+    if ty.elem != tensor.elem() {
+        return Some(Diagnostic::input("run::input::dtype", got));
+    }
+    let rank = ty.shape.rank().unwrap_or(tensor.rank());
+    (rank != tensor.rank()).then(|| Diagnostic::input("run::input::rank", got))
+}
+
+/// `tensor<1 x 3 x f32>`, as types are written.
+fn described(tensor: &Tensor) -> String {
+    TensorType::new(mokume_ir::types::Shape::known(tensor.dims()), tensor.elem()).to_string()
+}
+
+/// One size of an input: `dim` of the declared type must be `size`.
+pub(crate) struct Constraint<'a> {
+    pub(crate) input: &'a Declared,
+    pub(crate) axis: usize,
+    pub(crate) dim: &'a Dim,
+    pub(crate) size: i64,
+    /// The sizes the input came with.
+    pub(crate) got: String,
+}
+
+/// What the sizes of `tensor` say about the symbols of `input`.
+pub(crate) fn constraints<'a>(input: &'a Declared, tensor: &Tensor) -> Vec<Constraint<'a>> {
+    let pairs = input.ty.dims().unwrap_or(&[]).iter().zip(tensor.dims()).enumerate();
+    pairs.map(|(axis, (dim, &size))| Constraint { input, axis, dim, size: size as i64, got: described(tensor) }).collect()
+}
+
+/// Gives every symbol that the constraints determine its size, then checks them all. Expressions that stay undetermined
+/// are left to the ops that need them.
+///
+/// Errors  every size that contradicts a number or another size.
+pub(crate) fn solve(scope: &mut Scope<'_>, constraints: &[Constraint<'_>]) -> Result<(), Report> {
+    let mut open: Vec<&Constraint<'_>> = constraints.iter().collect();
+    loop {
+        let before = open.len();
+        open.retain(|constraint| scope.eval(constraint.dim).is_none() && !determine(scope, constraint));
+        if open.len() == before {
+            break;
+        }
+    }
+    let findings = constraints.iter().filter_map(|constraint| contradiction(scope, constraint)).collect();
+    Report::from_findings(findings).map_or(Ok(()), Err)
+}
+
+/// Binds the only unbound symbol of a linear expression; true when it did.
+fn determine(scope: &mut Scope<'_>, constraint: &Constraint<'_>) -> bool {
+    let Some((symbol, size)) = solution(scope, constraint) else { return false };
+    scope.bind(&symbol, size);
+    true
+}
+
+fn solution(scope: &Scope<'_>, constraint: &Constraint<'_>) -> Option<(Symbol, i64)> {
+    let mut unbound = Vec::new();
+    constraint.dim.symbols(&mut |symbol| {
+        if scope.size_of(symbol).is_none() && !unbound.contains(symbol) {
+            unbound.push(symbol.clone());
+        }
+    });
+    let [symbol] = &unbound[..] else { return None };
+    let atom = [Atom::Symbol(symbol.clone())];
+    let (own, rest): (Vec<_>, Vec<_>) = constraint.dim.terms().into_iter().partition(|term| term.atoms == atom);
+    let [own] = &own[..] else { return None };
+    let rest = scope.eval(&Dim::from_terms(rest))?;
+    let size = constraint.size.checked_sub(rest)?;
+    (size % own.coefficient == 0 && size / own.coefficient >= 0).then(|| (symbol.clone(), size / own.coefficient))
+}
+
+fn contradiction(scope: &Scope<'_>, constraint: &Constraint<'_>) -> Option<Diagnostic> {
+    let expected = match scope.eval(constraint.dim) {
+        Some(value) if value == constraint.size => return None,
+        Some(value) => value.to_string(),
+        None if solvable(constraint.dim) => format!("{} for some size", constraint.dim),
+        None => return None,
+    };
+    let Constraint { input, axis, dim, got, .. } = constraint;
+    let mut message = format!("input \"{}\" expects {}, got {got}: axis {axis} must be {expected}", input.name, input.ty);
+    let bound = bound_symbols(scope, dim);
+    if !bound.is_empty() {
+        message.push_str(&format!(", as {}", bound.join(" and ")));
+    }
+    Some(Diagnostic::input("run::input::shape", message))
+}
+
+/// Whether a size contradicts the expression when no solution was found: it has one symbol, once and linear.
+fn solvable(dim: &Dim) -> bool {
+    let mut symbols = 0;
+    dim.symbols(&mut |_| symbols += 1);
+    symbols == 1 && dim.terms().iter().any(|term| matches!(term.atoms[..], [Atom::Symbol(_)]))
+}
+
+fn bound_symbols(scope: &Scope<'_>, dim: &Dim) -> Vec<String> {
+    let mut bound = Vec::new();
+    dim.symbols(&mut |symbol| {
+        if let Some(size) = scope.size_of(symbol) {
+            bound.push(format!("{symbol} = {size}"));
+        }
+    });
+    bound.sort();
+    bound.dedup();
+    bound
+}

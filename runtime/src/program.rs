@@ -1,0 +1,146 @@
+//! Programs: a module made ready to run. Immutable and shared by sessions.
+
+use crate::convert;
+use crate::ops::OpError;
+use crate::tensor::Tensor;
+use mokume_ir::dim::Symbol;
+use mokume_ir::graph::{Def, Graph, Module};
+use mokume_ir::ids::{ConstId, FuncId, Id, NodeId, ValueId};
+use mokume_ir::order::order;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// A module ready to run.
+pub struct Program {
+    /// What it computes.
+    pub module: Module,
+    schedules: Vec<Schedule>,
+    constants: Vec<OnceLock<Tensor>>,
+}
+
+/// The nodes of a function in the order they run.
+pub(crate) struct Schedule {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) outputs: Vec<Source>,
+    /// Number of values that exist at some time; inputs come first.
+    pub(crate) slots: usize,
+}
+
+/// One node of a schedule.
+pub(crate) struct Step {
+    pub(crate) node: NodeId,
+    pub(crate) inputs: Vec<Source>,
+    /// The slot of the first output; the others follow.
+    pub(crate) output: usize,
+    /// Slots that nothing reads after this step.
+    pub(crate) frees: Vec<usize>,
+    /// Data dependent symbols that the size of an output gives: output, axis, symbol.
+    pub(crate) binds: Vec<(usize, usize, Symbol)>,
+}
+
+/// Where an operand comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Slot(usize),
+    Const(ConstId),
+}
+
+impl Program {
+    /// A program that interprets `module` with the op library only.
+    pub fn interpret(module: Module) -> Self {
+        let schedules = module.functions.iter().map(|(_, graph)| Schedule::new(graph)).collect();
+        let constants = module.constants.iter().map(|_| OnceLock::new()).collect();
+        Program { module, schedules, constants }
+    }
+    pub(crate) fn schedule(&self, function: FuncId) -> &Schedule {
+        &self.schedules[function.index()]
+    }
+    /// The tensor of a constant, made when first asked for.
+    pub(crate) fn constant(&self, id: ConstId) -> Result<&Tensor, OpError> {
+        let cell = &self.constants[id.index()];
+        if let Some(tensor) = cell.get() {
+            return Ok(tensor);
+        }
+        let tensor = convert::to_tensor(&self.module.constants[id])?;
+        Ok(cell.get_or_init(|| tensor))
+    }
+}
+
+impl Schedule {
+    fn new(graph: &Graph) -> Self {
+        let needed = needed(graph);
+        let nodes: Vec<NodeId> = order(graph).into_iter().filter(|id| needed[id.index()]).collect();
+        let slots = slots(graph, &nodes);
+        let source = |value: ValueId| match graph[value].def {
+            Def::Const(id) => Source::Const(id),
+            _ => Source::Slot(slots[&value]),
+        };
+        let steps = nodes.iter().map(|&id| Step {
+            node: id,
+            inputs: graph[id].inputs.iter().map(|&value| source(value)).collect(),
+            output: graph[id].outputs.first().map_or(0, |value| slots[value]),
+            frees: vec![],
+            binds: binds(graph, id),
+        });
+        let mut schedule = Schedule {
+            steps: steps.collect(),
+            outputs: graph.outputs().iter().map(|port| source(port.value)).collect(),
+            slots: slots.len(),
+        };
+        schedule.free_after_last_use(graph);
+        schedule
+    }
+    fn free_after_last_use(&mut self, graph: &Graph) {
+        let mut live = vec![false; self.slots];
+        for output in &self.outputs {
+            if let Source::Slot(slot) = output {
+                live[*slot] = true;
+            }
+        }
+        for step in self.steps.iter_mut().rev() {
+            let made = step.output..step.output + graph[step.node].outputs.len();
+            let read = step.inputs.iter().filter_map(|input| match input {
+                Source::Slot(slot) => Some(*slot),
+                Source::Const(_) => None,
+            });
+            for slot in made.chain(read) {
+                if !std::mem::replace(&mut live[slot], true) {
+                    step.frees.push(slot);
+                }
+            }
+        }
+    }
+}
+
+/// Nodes that some output depends on.
+fn needed(graph: &Graph) -> Vec<bool> {
+    let mut needed = vec![false; graph.node_bound()];
+    let mut values: Vec<ValueId> = graph.outputs().iter().map(|port| port.value).collect();
+    while let Some(value) = values.pop() {
+        if let Some((id, node)) = graph.producer(value)
+            && !std::mem::replace(&mut needed[id.index()], true)
+        {
+            values.extend(&node.inputs);
+        }
+    }
+    needed
+}
+
+/// A slot for every input and every output of `nodes`, in this order.
+fn slots(graph: &Graph, nodes: &[NodeId]) -> HashMap<ValueId, usize> {
+    let inputs = graph.inputs().iter().map(|port| port.value);
+    let made = nodes.iter().flat_map(|&id| graph[id].outputs.iter().copied());
+    inputs.chain(made).enumerate().map(|(slot, value)| (value, slot)).collect()
+}
+
+fn binds(graph: &Graph, id: NodeId) -> Vec<(usize, usize, Symbol)> {
+    let mut binds = Vec::new();
+    for (output, &value) in graph[id].outputs.iter().enumerate() {
+        for (axis, dim) in graph.ty(value).dims().unwrap_or(&[]).iter().enumerate() {
+            if let Some(symbol) = dim.as_symbol().filter(|symbol| symbol.is_unknown()) {
+                binds.push((output, axis, symbol.clone()));
+            }
+        }
+    }
+    binds
+}

@@ -1,0 +1,128 @@
+//! Sessions: run a program on inputs, with threads, state and memory of their own.
+
+use crate::bind::{Constraint, Declared, Scope, arrange, constraints, solve};
+use crate::exec::{Observer, Run};
+use crate::program::Program;
+use crate::state::States;
+use crate::tensor::Tensor;
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::graph::Port;
+use mokume_ir::ids::{FuncId, NodeId};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+/// How a session runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Threads; 0 for one per core.
+    pub threads: usize,
+    /// A loop that repeats more often is refused.
+    pub max_trips: u64,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        SessionOptions { threads: 0, max_trips: 1 << 24 }
+    }
+}
+
+/// Runs a program. States live as long as the session, or until [`Session::reset`].
+pub struct Session {
+    program: Arc<Program>,
+    pool: ThreadPool,
+    options: SessionOptions,
+    /// Every input, state included, in the order of the entry function.
+    declared: Vec<Declared>,
+    inputs: Vec<Declared>,
+    outputs: Vec<Declared>,
+    states: States,
+}
+
+impl Session {
+    /// A session of `program` without state.
+    ///
+    /// Errors  when the threads cannot be started.
+    pub fn new(program: Arc<Program>, options: SessionOptions) -> Result<Self, Report> {
+        let pool = ThreadPoolBuilder::new().num_threads(options.threads).thread_name(|i| format!("mokume-{i}")).build();
+        let pool = pool.map_err(|error| Diagnostic::input("run::threads", format!("{} threads do not start: {error}", options.threads)))?;
+        let main = program.module.main();
+        let declare = |port: &Port| Declared { name: port.name.clone(), ty: main.ty(port.value).clone() };
+        let declared: Vec<Declared> = main.inputs().iter().map(declare).collect();
+        let states = States::new(main)?;
+        let inputs = declared.iter().enumerate().filter(|(i, _)| !states.is_input(*i)).map(|(_, input)| input.clone()).collect();
+        let outputs = main.outputs().iter().enumerate().filter(|(i, _)| !states.is_output(*i)).map(|(_, port)| declare(port)).collect();
+        Ok(Session { program, pool, options, declared, inputs, outputs, states })
+    }
+    /// Name and type of every input; states are hidden.
+    pub fn inputs(&self) -> &[Declared] {
+        &self.inputs
+    }
+    /// Name and type of every output; states are hidden.
+    pub fn outputs(&self) -> &[Declared] {
+        &self.outputs
+    }
+    /// The program.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+    /// Forgets all state.
+    pub fn reset(&mut self) {
+        self.states.reset();
+    }
+    /// Runs the program once. An error while running also forgets all state.
+    ///
+    /// Errors  inputs that do not fit their types or each other, listed all; the first op that fails.
+    pub fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, Report> {
+        self.run_with(inputs, None)
+    }
+    /// As [`Session::run`]; `observe` sees the outputs of every node as soon as it ran, nodes of called functions included.
+    pub fn run_observed(
+        &mut self,
+        inputs: &[(String, Tensor)],
+        observe: &mut dyn FnMut(FuncId, NodeId, &[Tensor]),
+    ) -> Result<Vec<(String, Tensor)>, Report> {
+        // The observer stays on this thread; the run is on the session's.
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel::<(FuncId, NodeId, Vec<Tensor>)>(1);
+            let run = scope.spawn(move || {
+                let mut send = |function: FuncId, node: NodeId, outputs: &[Tensor]| drop(sender.send((function, node, outputs.to_vec())));
+                self.run_with(inputs, Some(&mut send))
+            });
+            receiver.iter().for_each(|(function, node, outputs)| observe(function, node, &outputs));
+            run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn run_with<'o>(
+        &mut self,
+        inputs: &[(String, Tensor)],
+        observe: Option<&'o mut Observer<'o>>,
+    ) -> Result<Vec<(String, Tensor)>, Report> {
+        let given = self.given(inputs)?;
+        let mut scope = Scope::default();
+        let constraints = self.constraints(&given);
+        solve(&mut scope, &constraints)?;
+        let arguments = self.states.arguments(given, &self.declared, &scope)?;
+        let (program, max_trips) = (&self.program, self.options.max_trips);
+        let results = self.pool.install(|| {
+            let alloc = |dims: &[usize], elem| Tensor::zeros(dims, elem);
+            let mut run = Run { program, alloc: &alloc, observe, max_trips, depth: 0 };
+            run.function(program.module.entry, arguments, scope)
+        });
+        let results = results.inspect_err(|_| self.states.reset())?;
+        let results = self.states.keep(results);
+        Ok(self.outputs.iter().map(|output| output.name.clone()).zip(results).collect())
+    }
+
+    fn given(&self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Report> {
+        let hidden = self.declared.iter().enumerate().filter(|(i, _)| self.states.is_input(*i));
+        let hidden: Vec<&str> = hidden.map(|(_, input)| input.name.as_str()).collect();
+        arrange(&self.inputs, &hidden, inputs)
+    }
+    fn constraints<'a>(&'a self, given: &[Tensor]) -> Vec<Constraint<'a>> {
+        let mut all: Vec<_> = self.inputs.iter().zip(given).flat_map(|(input, tensor)| constraints(input, tensor)).collect();
+        all.extend(self.states.constraints(&self.declared));
+        all
+    }
+}

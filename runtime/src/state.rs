@@ -1,0 +1,99 @@
+//! State: inputs that take what an output gave in the run before.
+
+use crate::bind::{Constraint, Declared, Scope, constraints};
+use crate::tensor::Tensor;
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::graph::{Graph, State};
+
+/// The states of a program and what they hold.
+pub(crate) struct States {
+    states: Vec<State>,
+    /// What the outputs gave last; none before the first run.
+    held: Vec<Option<Tensor>>,
+}
+
+impl States {
+    /// The states that `main` declares.
+    ///
+    /// Errors  when one refers to an input or output that does not exist, or that another one has.
+    pub(crate) fn new(main: &Graph) -> Result<Self, Report> {
+        for (i, state) in main.states.iter().enumerate() {
+            let exists = (state.input as usize) < main.inputs().len() && (state.output as usize) < main.outputs().len();
+            let taken = main.states[..i].iter().any(|other| other.input == state.input || other.output == state.output);
+            if !exists || taken {
+                let message = format!("state {i} joins input {} and output {}, which do not exist or are taken", state.input, state.output);
+                return Err(Diagnostic::input("run::state::ports", message).into());
+            }
+        }
+        Ok(States { states: main.states.clone(), held: vec![None; main.states.len()] })
+    }
+    pub(crate) fn is_input(&self, index: usize) -> bool {
+        self.states.iter().any(|state| state.input as usize == index)
+    }
+    pub(crate) fn is_output(&self, index: usize) -> bool {
+        self.states.iter().any(|state| state.output as usize == index)
+    }
+    /// Forgets what was held.
+    pub(crate) fn reset(&mut self) {
+        self.held.iter_mut().for_each(|held| *held = None);
+    }
+    /// What the held states, and the emptiness of growing ones, say about symbols.
+    pub(crate) fn constraints<'a>(&self, declared: &'a [Declared]) -> Vec<Constraint<'a>> {
+        let pairs = self.states.iter().zip(&self.held);
+        pairs
+            .flat_map(|(state, held)| {
+                let input = &declared[state.input as usize];
+                match (held, state.axis) {
+                    (Some(tensor), _) => constraints(input, tensor),
+                    (None, Some(axis)) => empty_along(input, axis as usize),
+                    (None, None) => vec![],
+                }
+            })
+            .collect()
+    }
+    /// All arguments of the entry function: the given ones, and between them what the states hold, which leaves here.
+    ///
+    /// Errors  when the size of a state that is not held yet follows from no input.
+    pub(crate) fn arguments(&mut self, given: Vec<Tensor>, declared: &[Declared], scope: &Scope<'_>) -> Result<Vec<Tensor>, Report> {
+        let initial = self.states.iter().zip(&self.held).map(|(state, held)| match held {
+            Some(_) => Ok(None),
+            None => initial(&declared[state.input as usize], state.axis, scope).map(Some),
+        });
+        let initial = initial.collect::<Result<Vec<_>, Diagnostic>>()?;
+        let mut given = given.into_iter();
+        let mut states: Vec<_> = self.held.iter_mut().zip(initial).map(|(held, initial)| held.take().or(initial)).collect();
+        let argument = |index: usize| match self.states.iter().position(|state| state.input as usize == index) {
+            Some(state) => states[state].take(),
+            None => given.next(),
+        };
+        Ok((0..declared.len()).filter_map(argument).collect())
+    }
+    /// Keeps the outputs that are states; gives the others.
+    pub(crate) fn keep(&mut self, outputs: Vec<Tensor>) -> Vec<Tensor> {
+        let mut visible = Vec::new();
+        for (index, output) in outputs.into_iter().enumerate() {
+            match self.states.iter().position(|state| state.output as usize == index) {
+                Some(state) => self.held[state] = Some(output),
+                None => visible.push(output),
+            }
+        }
+        visible
+    }
+}
+
+fn empty_along(input: &Declared, axis: usize) -> Vec<Constraint<'_>> {
+    let dim = input.ty.dims().and_then(|dims| dims.get(axis));
+    let got = format!("size 0 along axis {axis} before the first run");
+    dim.map(|dim| Constraint { input, axis, dim, size: 0, got }).into_iter().collect()
+}
+
+/// Zeros; nothing along the growing axis.
+fn initial(input: &Declared, axis: Option<u32>, scope: &Scope<'_>) -> Result<Tensor, Diagnostic> {
+    let unsized_state =
+        || Diagnostic::input("run::state::size", format!("no input tells the size of state \"{}\": {}", input.name, input.ty));
+    let ty = input.ty.as_tensor().ok_or_else(unsized_state)?;
+    let dims = ty.shape.dims().ok_or_else(unsized_state)?.iter().enumerate();
+    let sizes = dims.map(|(i, dim)| if Some(i as u32) == axis { Some(0) } else { scope.size(dim) });
+    let sizes = sizes.collect::<Option<Vec<usize>>>().ok_or_else(unsized_state)?;
+    Ok(Tensor::zeros(&sizes, ty.elem))
+}
