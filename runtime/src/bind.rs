@@ -135,7 +135,13 @@ pub(crate) fn constraints<'a>(input: &'a Declared, tensor: &Tensor) -> Vec<Const
 ///
 /// Errors  every size that contradicts a number or another size.
 pub(crate) fn solve(scope: &mut Scope<'_>, constraints: &[Constraint<'_>]) -> Result<(), Report> {
-    let mut open: Vec<&Constraint<'_>> = constraints.iter().collect();
+    // Plain symbols first, so that a wrong size is reported where it is an expression.
+    let (plain, mut open): (Vec<_>, Vec<_>) = constraints.iter().partition(|constraint| constraint.dim.as_symbol().is_some());
+    for constraint in plain {
+        if scope.eval(constraint.dim).is_none() {
+            determine(scope, constraint);
+        }
+    }
     loop {
         let before = open.len();
         open.retain(|constraint| scope.eval(constraint.dim).is_none() && !determine(scope, constraint));
