@@ -3,6 +3,24 @@
 pub mod basic;
 pub mod neural;
 
+pub mod conv;
+mod depthwise;
+pub mod gemm;
+mod gemv;
+pub mod matmul;
+pub mod normalize;
+pub mod operands;
+pub mod patches;
+pub mod pool;
+pub mod real;
+pub mod scratch;
+pub mod shared;
+pub mod simd;
+pub mod softmax;
+#[cfg(test)]
+mod testing;
+pub mod window;
+
 use crate::tensor::Tensor;
 use mokume_ir::attr::Ints;
 use mokume_ir::dim::{Dim, Symbol};

@@ -1,12 +1,42 @@
 //! Ops of neural layers: contractions, convolutions, pools, norms, attention, recurrence, resampling, detection, signals,
 //! quantized arithmetic.
 
-use super::{OpContext, OpError};
+use super::{OpContext, OpError, conv, matmul, normalize, pool, real, softmax};
 use crate::tensor::Tensor;
 use mokume_ir::op::Op;
 
-/// Runs `op`, or gives none when it is not of this family.
-pub fn run(op: &Op, _inputs: &[&Tensor], _cx: &OpContext<'_>) -> Option<Result<Vec<Tensor>, OpError>> {
-    let _ = op;
-    None
+/// Runs `op`, or gives none when it is not of this family. Half floats compute as f32.
+pub fn run(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Option<Result<Vec<Tensor>, OpError>> {
+    let function = function(op)?;
+    let half = inputs.first().map(|x| x.elem()).filter(|&elem| real::is_half(elem));
+    Some(match half {
+        Some(elem) => real::through_f32(inputs, elem, cx, |inputs| function(inputs, cx)),
+        None => function(inputs, cx),
+    })
+}
+
+type Function<'a> = Box<dyn Fn(&[&Tensor], &OpContext<'_>) -> Result<Vec<Tensor>, OpError> + 'a>;
+
+macro_rules! table {
+    ($op:expr, $($name:ident => $function:path,)+) => {
+        match $op {
+            $(Op::$name(op) => Some(Box::new(|inputs, cx| $function(op, inputs, cx))),)+
+            _ => None,
+        }
+    };
+}
+
+fn function(op: &Op) -> Option<Function<'_>> {
+    table! { op,
+        Matmul => matmul::matmul,
+        Conv => conv::conv,
+        Pool => pool::pool,
+        Softmax => softmax::softmax,
+        LogSoftmax => softmax::log_softmax,
+        Hardmax => softmax::hardmax,
+        LayerNorm => normalize::layer_norm,
+        RmsNorm => normalize::rms_norm,
+        GroupNorm => normalize::group_norm,
+        LocalResponseNorm => normalize::local_response_norm,
+    }
 }

@@ -1,0 +1,81 @@
+//! Products of a few rows with a large matrix: bound by reading the matrix once.
+
+use super::gemm::Sizes;
+use super::simd::{self, mul_add, vectorized};
+use rayon::prelude::*;
+
+/// Most rows of the left matrix that go this way.
+pub const MAX_ROWS: usize = 4;
+
+/// Outputs per task; fixed, so that the sums do not depend on the number of threads.
+const CHUNK: usize = 256;
+
+/// `y [m, n] = a [m, k] · b`, with `b` as `[n, k]` (`transposed`) or `[k, n]`; at most [`MAX_ROWS`] rows.
+pub fn gemv(sizes: Sizes, a: &[f32], b: &[f32], transposed: bool, y: &mut [f32]) {
+    let Sizes { m, n, k } = sizes;
+    if k == 0 {
+        return y.fill(0.0);
+    }
+    let mut columns = vec![0.0; m * n];
+    columns.par_chunks_mut(m * CHUNK).enumerate().for_each(|(chunk, out)| {
+        let first = chunk * CHUNK;
+        match transposed {
+            true => rows_by_rows(a, &b[first * k..], k, m, out),
+            false => rows_by_columns(a, &b[first..], k, n, m, out),
+        }
+    });
+    scatter(&columns, m, n, y);
+}
+
+/// `columns` holds, per chunk of columns, the chunk of every row (`[m, chunk]`).
+fn scatter(columns: &[f32], m: usize, n: usize, y: &mut [f32]) {
+    for (chunk, block) in columns.chunks(m * CHUNK).enumerate() {
+        let width = block.len() / m;
+        for (row, part) in block.chunks(width).enumerate() {
+            y[row * n + chunk * CHUNK..][..width].copy_from_slice(part);
+        }
+    }
+}
+
+/// `out [m, width]` of `b [width, k]`: dot products.
+fn rows_by_rows(a: &[f32], b: &[f32], k: usize, m: usize, out: &mut [f32]) {
+    let width = out.len() / m;
+    for j in 0..width {
+        let b = &b[j * k..(j + 1) * k];
+        for i in 0..m {
+            out[i * width + j] = simd::dot(&a[i * k..(i + 1) * k], b);
+        }
+    }
+}
+
+/// `out [m, width]` of `b [k, n]`, of which the first `width` columns are used: sums of rows.
+fn rows_by_columns(a: &[f32], b: &[f32], k: usize, n: usize, m: usize, out: &mut [f32]) {
+    let width = out.len() / m;
+    for (i, out) in out.chunks_mut(width).enumerate() {
+        sum_rows(&a[i * k..(i + 1) * k], b, n, out);
+    }
+}
+
+vectorized! {
+    /// `out = Σ_p a[p] b[p * stride..]`, four rows at a time.
+    fn sum_rows<const FMA: bool>(a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) -> () {
+        let width = out.len();
+        out.fill(0.0);
+        let (fours, tail) = a.as_chunks::<4>();
+        for (p, a) in fours.iter().enumerate() {
+            let row = |i: usize| &b[(4 * p + i) * stride..][..width];
+            let (b0, b1, b2, b3) = (row(0), row(1), row(2), row(3));
+            for j in 0..width {
+                let near = mul_add::<FMA>(a[1], b1[j], a[0] * b0[j]);
+                let far = mul_add::<FMA>(a[3], b3[j], a[2] * b2[j]);
+                out[j] += near + far;
+            }
+        }
+        for (p, a) in tail.iter().enumerate() {
+            let b = &b[(fours.len() * 4 + p) * stride..][..width];
+            for j in 0..width {
+                out[j] = mul_add::<FMA>(*a, b[j], out[j]);
+            }
+        }
+    }
+}

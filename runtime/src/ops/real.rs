@@ -1,0 +1,159 @@
+//! Real numbers: the arithmetic that generic float ops need, for f32 and f64; half floats compute as f32.
+
+use super::{OpContext, OpError};
+use crate::tensor::{Scalar, Tensor};
+use half::{bf16, f16};
+use mokume_ir::types::Elem;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+
+/// f32 or f64.
+pub trait Real:
+    Scalar
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + DivAssign
+    + Sum
+{
+    /// 0
+    const ZERO: Self;
+    /// 1
+    const ONE: Self;
+    /// -inf
+    const NEG_INFINITY: Self;
+    /// Its element type.
+    const ELEM: Elem;
+    /// The nearest value.
+    fn of(value: f64) -> Self;
+    /// Its value.
+    fn to_f64(self) -> f64;
+    /// e^x
+    fn exp(self) -> Self;
+    /// ln x
+    fn ln(self) -> Self;
+    /// √x
+    fn sqrt(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// x^y
+    fn powf(self, exponent: Self) -> Self;
+    /// |x|
+    fn abs(self) -> Self;
+    /// The larger; a NaN loses.
+    fn max(self, other: Self) -> Self;
+    /// The smaller; a NaN loses.
+    fn min(self, other: Self) -> Self;
+}
+
+macro_rules! real {
+    ($ty:ident, $elem:ident) => {
+        impl Real for $ty {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = $ty::NEG_INFINITY;
+            const ELEM: Elem = Elem::$elem;
+            fn of(value: f64) -> Self {
+                value as $ty
+            }
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+            fn exp(self) -> Self {
+                $ty::exp(self)
+            }
+            fn ln(self) -> Self {
+                $ty::ln(self)
+            }
+            fn sqrt(self) -> Self {
+                $ty::sqrt(self)
+            }
+            fn tanh(self) -> Self {
+                $ty::tanh(self)
+            }
+            fn powf(self, exponent: Self) -> Self {
+                $ty::powf(self, exponent)
+            }
+            fn abs(self) -> Self {
+                $ty::abs(self)
+            }
+            fn max(self, other: Self) -> Self {
+                $ty::max(self, other)
+            }
+            fn min(self, other: Self) -> Self {
+                $ty::min(self, other)
+            }
+        }
+    };
+}
+
+real!(f32, F32);
+real!(f64, F64);
+
+/// Evaluates `$body` with the type alias `$T` bound to f32 or f64 as `$elem` says, else refuses.
+macro_rules! for_reals {
+    ($op:expr, $elem:expr, $T:ident => $body:expr) => {
+        match $elem {
+            mokume_ir::types::Elem::F32 => {
+                type $T = f32;
+                $body
+            }
+            mokume_ir::types::Elem::F64 => {
+                type $T = f64;
+                $body
+            }
+            other => $crate::ops::operands::no_code($op, other),
+        }
+    };
+}
+pub(crate) use for_reals;
+
+/// True for f16 and bf16.
+pub fn is_half(elem: Elem) -> bool {
+    matches!(elem, Elem::F16 | Elem::BF16)
+}
+
+/// Runs an op on half floats as f32; results in f32 become `elem` again.
+pub fn through_f32(
+    inputs: &[&Tensor],
+    elem: Elem,
+    cx: &OpContext<'_>,
+    run: impl FnOnce(&[&Tensor]) -> Result<Vec<Tensor>, OpError>,
+) -> Result<Vec<Tensor>, OpError> {
+    let wide = inputs.iter().map(|x| widen(x, cx)).collect::<Result<Vec<_>, _>>()?;
+    let outputs = run(&wide.iter().collect::<Vec<_>>())?;
+    outputs.into_iter().map(|y| narrow(y, elem, cx)).collect()
+}
+
+/// Half floats as f32; other tensors as they are.
+fn widen(x: &Tensor, cx: &OpContext<'_>) -> Result<Tensor, OpError> {
+    if !is_half(x.elem()) {
+        return Ok(x.clone());
+    }
+    let mut wide = cx.alloc(x.dims(), Elem::F32)?;
+    let out = wide.slice_mut::<f32>();
+    match x.elem() {
+        Elem::F16 => out.iter_mut().zip(x.slice::<f16>()).for_each(|(to, from)| *to = from.to_f32()),
+        _ => out.iter_mut().zip(x.slice::<bf16>()).for_each(|(to, from)| *to = from.to_f32()),
+    }
+    Ok(wide)
+}
+
+/// f32 as half floats; other tensors as they are.
+fn narrow(x: Tensor, elem: Elem, cx: &OpContext<'_>) -> Result<Tensor, OpError> {
+    if x.elem() != Elem::F32 {
+        return Ok(x);
+    }
+    let mut thin = cx.alloc(x.dims(), elem)?;
+    let wide = x.slice::<f32>();
+    match elem {
+        Elem::F16 => thin.slice_mut::<f16>().iter_mut().zip(wide).for_each(|(to, from)| *to = f16::from_f32(*from)),
+        _ => thin.slice_mut::<bf16>().iter_mut().zip(wide).for_each(|(to, from)| *to = bf16::from_f32(*from)),
+    }
+    Ok(thin)
+}
