@@ -69,7 +69,7 @@ as_attr!(Levels, v => Attr::Word(v.name().into()), Attr::Word(v) => Levels::from
 as_attr!(QuantType, v => Attr::Quant(*v), Attr::Quant(v) => Some(*v));
 as_attr!(FuncId, v => Attr::Func(*v), Attr::Func(v) => Some(*v));
 as_attr!(Dim, v => match v.known() { Some(n) => Attr::Int(n), None => Attr::Dim(v.clone()) },
-    Attr::Dim(v) => Some(v.clone()), Attr::Int(v) => Some(Dim::from(*v)), Attr::Word(v) => Some(Dim::symbol(v)));
+    Attr::Dim(v) => Some(v.clone()), Attr::Int(v) => Some(Dim::from(*v)), Attr::Word(v) | Attr::Str(v) => Some(Dim::symbol(v)));
 
 impl<T: AsAttr> AsAttr for Vec<T> {
     fn to_attr(&self) -> Option<Attr> {

@@ -4,6 +4,7 @@
 //! polynomials cannot express (`floordiv`, `mod`, `min`, `max`, `broadcast`). Symbols stand for sizes, so they are
 //! non-negative. A symbol whose name starts with `?` is data dependent: no input shape determines it.
 
+use crate::text::{Quoted, is_plain_symbol};
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -31,9 +32,13 @@ impl Symbol {
     }
 }
 
+/// `batch`, `?3`; quoted where that would not read back: `"batch size"`
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match is_plain_symbol(&self.0) {
+            true => f.write_str(&self.0),
+            false => Quoted(&self.0).fmt(f),
+        }
     }
 }
 
@@ -229,7 +234,7 @@ impl Dim {
     /// `self / other` when the division is exact for every value of the symbols.
     pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
         if let (Some(a), Some(b)) = (self.known(), other.known()) {
-            return (b != 0 && a % b == 0).then(|| Dim::from(a / b));
+            return (a.checked_rem(b)? == 0).then(|| Dim::from(a / b));
         }
         if self == other {
             return Some(Dim::from(1i64));
@@ -330,7 +335,7 @@ impl Dim {
 }
 
 fn divide_term(term: &Term, divisor: &Term) -> Option<Term> {
-    if term.coefficient % divisor.coefficient != 0 {
+    if term.coefficient.checked_rem(divisor.coefficient)? != 0 {
         return None;
     }
     let mut atoms = term.atoms.clone();

@@ -20,4 +20,6 @@ pub mod loc;
 pub mod op;
 pub mod order;
 pub mod quant;
+mod same;
+pub mod text;
 pub mod types;
