@@ -8,6 +8,7 @@ use crate::op::Op;
 use crate::types::Type;
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::{Index, IndexMut};
 
 /// Functions and the constants they use. The entry function is what runs.
@@ -124,6 +125,14 @@ pub struct Node {
     pub outputs: SmallVec<[ValueId; 1]>,
     /// Provenance.
     pub loc: Loc,
+}
+
+/// `matmul`, `matmul "/fc/MatMul"`
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.op.name())?;
+        if self.loc.names.is_empty() { Ok(()) } else { write!(f, " {}", self.loc) }
+    }
 }
 
 /// A value and who reads it.

@@ -19,6 +19,7 @@ pub mod infer;
 pub mod loc;
 pub mod op;
 pub mod order;
+pub mod petgraph;
 pub mod quant;
 mod same;
 pub mod text;
