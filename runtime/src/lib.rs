@@ -1,5 +1,6 @@
 //! The mokume runtime: artifact format, CPU op library, sessions.
 
+pub mod artifact;
 mod bind;
 mod error;
 mod exec;

@@ -1,0 +1,257 @@
+//! A manifest and data sections as a module. Everything is checked here that the IR's verifier presupposes: numbers in range,
+//! known words, data of the right size.
+
+use super::container::{Kind, Section};
+use super::manifest::{self as m, AttrValue, Place, TypeForm};
+use crate::convert;
+use bytes::Bytes;
+use mokume_ir::attr::Attr;
+use mokume_ir::constant::{Constant, QuantData, packed_bytes};
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::dim::{Dim, DimFn};
+use mokume_ir::edit::Editor;
+use mokume_ir::graph::{Graph, Module, State};
+use mokume_ir::ids::{ConstId, FuncId, Id, ValueId};
+use mokume_ir::loc::Loc;
+use mokume_ir::op::Op;
+use mokume_ir::quant::{Granularity, Levels, QuantType};
+use mokume_ir::types::{Elem, Shape, TensorType, Type};
+use std::sync::Arc;
+
+/// The sections that a manifest refers to.
+pub(crate) struct Decoder<'s> {
+    sections: &'s [Section],
+}
+
+/// What is wrong with a part of the manifest.
+type Wrong = String;
+
+impl<'s> Decoder<'s> {
+    pub(crate) fn new(sections: &'s [Section]) -> Self {
+        Decoder { sections }
+    }
+    /// The module.
+    ///
+    /// Errors  naming the function, node or constant that is wrong.
+    pub(crate) fn module(&self, manifest: &m::Manifest) -> Result<Module, Report> {
+        self.try_module(manifest).map_err(broken)
+    }
+    fn try_module(&self, manifest: &m::Manifest) -> Result<Module, Wrong> {
+        let mut module = Module::new(&manifest.name);
+        module.functions = Default::default();
+        for function in &manifest.functions {
+            module.functions.push(Graph::new(&function.name));
+        }
+        if manifest.entry as usize >= manifest.functions.len() {
+            return Err(format!("the entry function {} of {} does not exist", manifest.entry, manifest.functions.len()));
+        }
+        module.entry = FuncId(manifest.entry);
+        for (index, constant) in manifest.constants.iter().enumerate() {
+            let constant = self.constant(constant).map_err(|wrong| format!("constant {index}: {wrong}"))?;
+            if module.constants.intern(constant).index() != index {
+                return Err(format!("constant {index}: stored twice"));
+            }
+        }
+        for (index, function) in manifest.functions.iter().enumerate() {
+            let mut builder = Builder::new(&mut module, FuncId::from_index(index));
+            builder.function(function).map_err(|wrong| format!("function \"{}\": {wrong}", function.name))?;
+        }
+        Ok(module)
+    }
+    /// The bytes of a kind that `data` refers to.
+    pub(crate) fn data(&self, data: &m::Data, kind: Kind) -> Result<Bytes, Wrong> {
+        match data.place.as_ref().ok_or("no data")? {
+            Place::Inline(bytes) => Ok(bytes.clone()),
+            Place::Section(number) => {
+                let section = self.sections.get(*number as usize).filter(|section| section.kind == kind);
+                section.map(|section| section.bytes.clone()).ok_or_else(|| format!("section {number} does not exist or is of another kind"))
+            }
+        }
+    }
+    fn constant(&self, constant: &m::Constant) -> Result<Constant, Wrong> {
+        let dims = constant.dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+        let elem = elem(constant.elem.as_ref())?;
+        let hash = constant.hash[..].try_into().map_err(|_| "a hash has 32 bytes")?;
+        let bytes = packed_bytes(&dims, elem).ok_or("its size overflows")?;
+        let data = match &constant.data {
+            Some(data) => self.data(data, Kind::Data)?,
+            None if elem.quant().is_some() => Bytes::new(),
+            None => return Err("without data".into()),
+        };
+        if elem != Elem::String && constant.data.is_some() && data.len() != bytes {
+            return Err(format!("{} bytes where {bytes} are due", data.len()));
+        }
+        let quant = self.quant_data(constant, &dims, elem)?;
+        let constant = Constant { ty: TensorType::new(Shape::known(&dims), elem), data, quant, hash };
+        if elem == Elem::String {
+            convert::to_tensor(&constant).map_err(|error| error.to_string())?;
+        }
+        Ok(constant)
+    }
+    fn quant_data(&self, constant: &m::Constant, dims: &[usize], elem: Elem) -> Result<Option<QuantData>, Wrong> {
+        let (Some(scales), Some(quant)) = (&constant.scales, elem.quant()) else {
+            return match (elem.quant(), &constant.data) {
+                (Some(_), Some(_)) => Err("without scales".into()),
+                _ => Ok(None),
+            };
+        };
+        let count = scale_count(dims, quant).ok_or("its scales do not fit its sizes")?;
+        let scales = self.data(scales, Kind::Data)?;
+        let zero_points = constant.zero_points.as_ref().map_or(Ok(Bytes::new()), |data| self.data(data, Kind::Data))?;
+        let zeros = if quant.zero_point { count } else { 0 };
+        if (scales.len(), zero_points.len()) != (count * 4, zeros * 4) {
+            return Err(format!("{} scales and {} zero points where {count} and {zeros} are due", scales.len() / 4, zero_points.len() / 4));
+        }
+        Ok(Some(QuantData { scales, zero_points }))
+    }
+}
+
+/// The finding that the manifest is wrong.
+pub(crate) fn broken(wrong: Wrong) -> Report {
+    Diagnostic::input("artifact::manifest", format!("the manifest is broken: {wrong}")).into()
+}
+
+/// Number of scales of a quantized tensor; none when the granularity does not fit the sizes.
+fn scale_count(dims: &[usize], quant: QuantType) -> Option<usize> {
+    match quant.granularity {
+        Granularity::Tensor => Some(1),
+        Granularity::Axis(axis) => dims.get(axis as usize).copied(),
+        Granularity::Block { axis, along, size } => {
+            let blocks = dims.get(along as usize)?.div_ceil((size as usize).max(1));
+            dims.get(axis as usize)?.checked_mul(blocks).filter(|_| size > 0)
+        }
+        Granularity::Row => Some(dims.split_last()?.1.iter().product()),
+    }
+}
+
+/// Builds a function.
+struct Builder<'m> {
+    editor: Editor<'m>,
+    functions: usize,
+    constants: usize,
+    values: Vec<ValueId>,
+}
+
+impl<'m> Builder<'m> {
+    fn new(module: &'m mut Module, function: FuncId) -> Self {
+        let (functions, constants) = (module.functions.len(), module.constants.iter().count());
+        Builder { editor: Editor::new(module, function), functions, constants, values: vec![] }
+    }
+    fn function(&mut self, function: &m::Function) -> Result<(), Wrong> {
+        for input in &function.inputs {
+            let ty = ty(input.ty.as_ref()).map_err(|wrong| format!("input \"{}\": {wrong}", input.name))?;
+            self.values.push(self.editor.add_input(&input.name, ty));
+        }
+        for &constant in &function.constants {
+            if constant as usize >= self.constants {
+                return Err(format!("constant {constant} does not exist"));
+            }
+            self.values.push(self.editor.const_id_value(ConstId(constant)));
+        }
+        for (index, node) in function.nodes.iter().enumerate() {
+            self.node(node).map_err(|wrong| format!("node {index} ({}): {wrong}", node.op))?;
+        }
+        for output in &function.outputs {
+            let value = self.value(output.value).map_err(|wrong| format!("output \"{}\": {wrong}", output.name))?;
+            self.editor.add_output(&output.name, value);
+        }
+        function.states.iter().try_for_each(|state| self.state(state, function))
+    }
+    fn value(&self, number: u32) -> Result<ValueId, Wrong> {
+        self.values.get(number as usize).copied().ok_or_else(|| format!("value {number} does not exist yet"))
+    }
+    fn state(&mut self, state: &m::State, function: &m::Function) -> Result<(), Wrong> {
+        if state.input as usize >= function.inputs.len() || state.output as usize >= function.outputs.len() {
+            return Err(format!("state of input {} and output {}, which do not exist", state.input, state.output));
+        }
+        self.editor.declare_state(State { input: state.input, output: state.output, axis: state.axis });
+        Ok(())
+    }
+    fn node(&mut self, node: &m::Node) -> Result<(), Wrong> {
+        let attrs = node.attrs.iter().map(|named| {
+            let value = self.attr(named.attr.as_ref()).map_err(|wrong| format!("attribute `{}`: {wrong}", named.name))?;
+            Ok((named.name.clone(), value))
+        });
+        let attrs = attrs.collect::<Result<Vec<_>, Wrong>>()?;
+        let op = Op::from_attrs(&node.op, &attrs).map_err(|error| error.to_string())?;
+        let inputs = node.inputs.iter().map(|&number| self.value(number)).collect::<Result<Vec<_>, _>>()?;
+        let types = node.outputs.iter().map(|output| ty(Some(output))).collect::<Result<Vec<_>, _>>()?;
+        let loc = Loc { names: node.names.iter().map(|name| Arc::from(name.as_str())).collect() };
+        let id = self.editor.insert_typed(op, &inputs, types, loc);
+        self.values.extend(&self.editor[id].outputs);
+        Ok(())
+    }
+    fn attr(&self, attr: Option<&m::Attr>) -> Result<Attr, Wrong> {
+        Ok(match attr.and_then(|attr| attr.value.as_ref()).ok_or("no value")? {
+            AttrValue::Bool(value) => Attr::Bool(*value),
+            AttrValue::Int(value) => Attr::Int(*value),
+            AttrValue::Float(bits) => Attr::Float(f32::from_bits(*bits)),
+            AttrValue::Str(text) => Attr::Str(text.clone()),
+            AttrValue::Word(word) => Attr::Word(word.clone()),
+            AttrValue::Dim(value) => Attr::Dim(dim(value)?),
+            AttrValue::List(list) => Attr::List(list.items.iter().map(|item| self.attr(Some(item))).collect::<Result<_, _>>()?),
+            AttrValue::Elem(value) => match elem(Some(value))? {
+                Elem::Quant(quant) => Attr::Quant(quant),
+                plain => Attr::Elem(plain),
+            },
+            AttrValue::Func(function) if (*function as usize) < self.functions => Attr::Func(FuncId(*function)),
+            AttrValue::Func(function) => return Err(format!("function {function} does not exist")),
+            AttrValue::Operand(index) => Attr::Operand(*index),
+        })
+    }
+}
+
+fn ty(value: Option<&m::Type>) -> Result<Type, Wrong> {
+    Ok(match value.and_then(|ty| ty.form.as_ref()).ok_or("no type")? {
+        TypeForm::Tensor(tensor) => {
+            let dims = tensor.dims.iter().map(dim).collect::<Result<Vec<_>, _>>()?;
+            Type::tensor(if tensor.ranked { Shape::Ranked(dims) } else { Shape::Unranked }, elem(tensor.elem.as_ref())?)
+        }
+        TypeForm::Seq(inner) => Type::Seq(Box::new(ty(Some(inner))?)),
+        TypeForm::Opt(inner) => Type::Opt(Box::new(ty(Some(inner))?)),
+    })
+}
+
+fn elem(value: Option<&m::Elem>) -> Result<Elem, Wrong> {
+    let value = value.ok_or("no element type")?;
+    match &value.quant {
+        Some(value) => quant(value).map(Elem::Quant),
+        None => Elem::from_name(&value.name).ok_or_else(|| format!("there is no element type `{}`", value.name)),
+    }
+}
+
+fn quant(value: &m::Quant) -> Result<QuantType, Wrong> {
+    let levels = Levels::from_name(&value.levels).ok_or_else(|| format!("there are no levels `{}`", value.levels))?;
+    let granularity = match (&value.granularity[..], value.per_row) {
+        ([], false) => Granularity::Tensor,
+        ([], true) => Granularity::Row,
+        ([axis], false) => Granularity::Axis(*axis),
+        ([axis, along, size], false) => Granularity::Block { axis: *axis, along: *along, size: *size },
+        _ => return Err("an unknown granularity".into()),
+    };
+    let bits = u8::try_from(value.bits).unwrap_or(0);
+    let quant = QuantType { bits, levels, granularity, zero_point: value.zero_point };
+    if bits == 0 || !quant.is_valid() {
+        return Err(format!("{} levels do not have {} bits", levels.name(), value.bits));
+    }
+    Ok(quant)
+}
+
+fn dim(value: &m::Dim) -> Result<Dim, Wrong> {
+    value.terms.iter().try_fold(Dim::from(0i64), |sum, term| {
+        let product =
+            term.atoms.iter().try_fold(Dim::from(term.coefficient), |product, value| Ok::<_, Wrong>(product.times(&atom(value)?)))?;
+        Ok(sum.plus(&product))
+    })
+}
+
+fn atom(value: &m::Atom) -> Result<Dim, Wrong> {
+    match &value.arguments[..] {
+        [] => Ok(Dim::symbol(&value.name)),
+        [a, b] => {
+            let function = DimFn::from_name(&value.name).ok_or_else(|| format!("there is no function `{}` of dimensions", value.name))?;
+            Ok(dim(a)?.call(function, &dim(b)?))
+        }
+        _ => Err(format!("`{}` takes two dimensions", value.name)),
+    }
+}

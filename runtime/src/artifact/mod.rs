@@ -1,0 +1,105 @@
+//! Artifacts: programs as one file, `.mok`. Written whole or not at all, mapped when read, and checked before use.
+//!
+//! A file is a [container](container) of sections, the first of which is the manifest; large constants and kernels are
+//! sections of their own that stay mapped. Equal programs give equal bytes.
+//!
+//! Checks. Reading a file that is cut off, corrupt, from the future or hostile gives a report that names what is wrong:
+//! header, table, checksums of every section (of the weights too, unless [`ReadOptions::check_data`] is off), the manifest,
+//! and the module itself through the IR's verifier. The file must not change while it is mapped.
+
+mod container;
+mod decode;
+mod encode;
+mod manifest;
+
+use crate::program::Program;
+use bytes::Bytes;
+use container::Section;
+use decode::Decoder;
+use encode::Encoder;
+use mokume_ir::diag::{Diagnostic, Report};
+use prost::Message;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// How an artifact is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Check the checksums of data sections too, which reads the whole file once.
+    pub check_data: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        ReadOptions { check_data: true }
+    }
+}
+
+/// Writes a program to `path`: beside it first, then renamed, so that `path` never holds half a file.
+///
+/// Errors  when the file cannot be written; then `path` is as before.
+pub fn write(program: &Program, path: &Path) -> Result<(), Report> {
+    let failed = |error: std::io::Error| Report::from(Diagnostic::input("artifact::write", format!("{}: {error}", path.display())));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".mokume-").suffix(".part").tempfile_in(folder).map_err(failed)?;
+    let mut out = BufWriter::new(file.as_file_mut());
+    container::write(&sections(program), &mut out).and_then(|()| out.flush()).map_err(failed)?;
+    drop(out);
+    set_usual_mode(file.as_file()).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// A program as the bytes of its file.
+pub fn to_bytes(program: &Program) -> Bytes {
+    let mut bytes = Vec::new();
+    container::write(&sections(program), &mut bytes).expect("writing to memory does not fail");
+    Bytes::from(bytes)
+}
+
+/// Reads the program in the file at `path`, which stays mapped.
+///
+/// Errors  when it cannot be opened, or as [`from_bytes`].
+pub fn read(path: &Path, options: &ReadOptions) -> Result<Program, Report> {
+    let failed = |error: std::io::Error| Report::from(Diagnostic::input("artifact::open", format!("{}: {error}", path.display())));
+    let file = File::open(path).map_err(failed)?;
+    // SAFETY: the file must not change while it is mapped, as the module documentation says.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
+    from_bytes(Bytes::from_owner(map), options).map_err(|report| at(report, path))
+}
+
+/// Reads a program; large constants are views of `bytes`.
+///
+/// Errors  naming everything that is wrong with the bytes.
+pub fn from_bytes(bytes: Bytes, options: &ReadOptions) -> Result<Program, Report> {
+    let sections = container::read(&bytes, options.check_data)?;
+    let manifest = sections.first().map(|section| section.bytes.clone()).unwrap_or_default();
+    let manifest = manifest::Manifest::decode(manifest).map_err(|error| decode::broken(error.to_string()))?;
+    let module = Decoder::new(&sections).module(&manifest)?;
+    Ok(Program::interpret(module))
+}
+
+fn sections(program: &Program) -> Vec<Section> {
+    let mut encoder = Encoder::default();
+    let manifest = encoder.module(&program.module);
+    encoder.sections(manifest.encode_to_vec().into())
+}
+
+/// The mode that a file written in the usual way would have; temporary files are private.
+#[cfg(unix)]
+fn set_usual_mode(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_usual_mode(_file: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// The report with the file's name as the place of every finding.
+fn at(report: Report, path: &Path) -> Report {
+    let findings = report.findings().iter().map(|finding| finding.clone().at(path.display().to_string())).collect();
+    Report::from_findings(findings).unwrap_or(report)
+}
