@@ -179,6 +179,12 @@ impl<'m> Editor<'m> {
         }
         Ok(())
     }
+    /// Adds provenance: `node` now also does what the user's nodes of `loc` did.
+    pub fn add_loc(&mut self, node: NodeId, loc: &Loc) {
+        if let Some(target) = &mut self.graph_mut().nodes[node] {
+            target.loc = Loc::merge([&target.loc, loc]);
+        }
+    }
     /// Sets the type of a value.
     pub fn set_type(&mut self, value: ValueId, ty: Type) {
         self.graph_mut().values[value].ty = ty;
