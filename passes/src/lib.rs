@@ -15,5 +15,7 @@ pub mod pipeline;
 pub mod presets;
 pub mod query;
 pub mod registry;
+pub mod term;
 
 pub mod canonicalize;
+pub mod quantize;

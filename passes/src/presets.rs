@@ -10,10 +10,43 @@ pub struct Preset {
     pub pipeline: &'static str,
 }
 
-/// Every preset.
-pub const PRESETS: &[Preset] = &[Preset { name: "float", summary: "no loss: canonical form only", pipeline: "dce" }];
+macro_rules! presets {
+    ($($name:literal, $summary:literal, $pipeline:expr;)+) => {
+        /// Every preset.
+        pub const PRESETS: &[Preset] = &[$(Preset { name: $name, summary: $summary, pipeline: $pipeline }),+];
+    };
+}
+
+/// Folding shows the second `canonicalize` new constants; `cse` before `dce` leaves one of each.
+macro_rules! canonical {
+    () => {
+        "canonicalize,fold-constants,canonicalize,cse,dce"
+    };
+}
+
+presets! {
+    "float", "no loss: the canonical form", canonical!();
+    "w8a8", "8-bit weights and activations", concat!(canonical!(), ",quantize{w=8,a=8},fuse,dce");
+    "w4a8", "4-bit weights in blocks of 32, 8-bit activations", concat!(canonical!(), ",quantize{w=4,a=8,group=32},fuse,dce");
+    "w4a4", "4-bit weights in blocks of 32, 4-bit activations", concat!(canonical!(), ",quantize{w=4,a=4,group=32},fuse,dce");
+    "w2a8", "2-bit weights without zero in blocks of 32, 8-bit activations", concat!(canonical!(), ",quantize{w=2,a=8,group=32,levels=odd},fuse,dce");
+}
 
 /// The preset called `name`.
 pub fn find(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Pipeline;
+
+    #[test]
+    fn every_preset_parses_and_prints_as_written() {
+        for preset in PRESETS {
+            let printed = Pipeline::parse(preset.pipeline).map(|pipeline| pipeline.to_string());
+            assert_eq!(printed.as_deref(), Ok(preset.pipeline), "{}", preset.name);
+        }
+    }
 }

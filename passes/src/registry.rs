@@ -68,5 +68,10 @@ macro_rules! passes {
 }
 
 passes! {
+    crate::canonicalize::Canonicalize, "canonicalize", "one form for every exporter: no shape arithmetic, no moves that move nothing";
+    crate::canonicalize::fold_constants::FoldConstants, "fold-constants", "evaluate nodes whose operands are constants";
+    crate::canonicalize::cse::Cse, "cse", "compute equal things once";
     crate::canonicalize::dce::Dce, "dce", "remove nodes, functions and constants that no output needs";
+    crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";
+    crate::quantize::fuse::Fuse, "fuse", "turn products of dequantized operands into integer products with epilogues";
 }

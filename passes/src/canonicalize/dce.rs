@@ -42,10 +42,15 @@ impl Pass for Dce {
         }
         let functions = live_functions(module);
         module.retain_functions(|function| functions.contains(&function));
-        let constants = live_constants(module);
-        module.constants.release(|constant| constants.contains(&constant));
+        release_constants(module);
         Ok(())
     }
+}
+
+/// Lets go of the data of constants that nothing reads.
+pub fn release_constants(module: &mut Module) {
+    let constants = live_constants(module);
+    module.constants.release(|constant| constants.contains(&constant));
 }
 
 fn is_dead(editor: &Editor<'_>, id: NodeId) -> bool {

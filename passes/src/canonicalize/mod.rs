@@ -1,3 +1,12 @@
 //! One form for everything that can be said in many: what the other passes match on.
 
+pub mod arithmetic;
+pub mod cse;
 pub mod dce;
+pub mod fold_constants;
+pub mod matrix;
+pub mod movement;
+
+#[allow(clippy::module_inception, reason = "a pass and its file have one name")]
+mod canonicalize;
+pub use self::canonicalize::Canonicalize;

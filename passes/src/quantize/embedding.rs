@@ -1,0 +1,50 @@
+//! Embedding tables in 8 bits: rows of bytes with one scale each, looked up and scaled.
+//!
+//! Before  %1 = gather @table, %ids : tensor<… x d x f32>
+//! After   %1 = mul (cast (gather @codes, %ids)), (gather @scales, %ids)
+//!
+//! Exactness   each element within half of its row's absmax/127.
+
+use super::round::Rounding;
+use crate::query;
+use crate::term::{Term, apply};
+use mokume_ir::constant::Constant;
+use mokume_ir::edit::Editor;
+use mokume_ir::ids::NodeId;
+use mokume_ir::op::{BinaryKind, Cast, Op};
+use mokume_ir::quant::Levels;
+use mokume_ir::types::Elem;
+use rayon::prelude::*;
+
+/// Tables with fewer elements stay float.
+const MIN_ELEMENTS: usize = 1 << 16;
+
+/// What a look-up in a large constant table becomes.
+pub fn find(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
+    let node = &editor[id];
+    let Op::Gather(gather) = &node.op else { return None };
+    let table = query::constant(editor, node.inputs[0]).filter(|table| table.ty.elem == Elem::F32)?;
+    let [rows, cols] = table.dims()[..] else { return None };
+    if gather.axis != 0 || rows * cols < MIN_ELEMENTS {
+        return None;
+    }
+    let (codes, scales) = byte_rows(table, rows, cols);
+    let look_up = |table: Constant| apply(gather.clone(), [Term::Const(table), node.inputs[1].into()]);
+    let cast = apply(Cast { to: Elem::F32, saturate: false }, [look_up(codes)]);
+    Some(apply(Op::Binary(BinaryKind::Mul), [cast, look_up(scales)]))
+}
+
+/// i8 rows and their f32 scales `[rows, 1]`.
+fn byte_rows(table: &Constant, rows: usize, cols: usize) -> (Constant, Constant) {
+    let rounding = Rounding { bits: 8, levels: Levels::Signed, search: false };
+    let mut codes = vec![0u8; rows * cols];
+    let mut scales = vec![0f32; rows];
+    let data = table.data.par_chunks(4 * cols);
+    data.zip(codes.par_chunks_mut(cols)).zip(scales.par_iter_mut()).for_each(|((row, codes), scale)| {
+        let row: Vec<f32> = row.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        *scale = rounding.quantize(&row, codes).scale;
+        // A code is the level with its top bit flipped; the table holds the level itself.
+        codes.iter_mut().for_each(|code| *code ^= 0x80);
+    });
+    (Constant::new(&[rows, cols], Elem::I8, codes.into()), Constant::f32s(&[rows, 1], &scales))
+}

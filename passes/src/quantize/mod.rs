@@ -1,0 +1,13 @@
+//! Few bits per number: choosing codes and scales, and the integer products that read them.
+
+pub mod calibrate;
+pub mod embedding;
+pub mod epilogue;
+pub mod fuse;
+pub mod round;
+pub mod sites;
+pub mod weights;
+
+#[allow(clippy::module_inception, reason = "a pass and its file have one name")]
+mod quantize;
+pub use self::quantize::Quantize;

@@ -1,0 +1,242 @@
+//! Rounds weights and activations of matrix products and convolutions to few bits.
+//!
+//! Before  %1 = matmul %0, @w
+//! After   %1 = quantize %0 {to = !quant<8, unsigned, row, zero_point>} ; %2 = dequantize %1
+//!         %3 = dequantize @q : !quant<4, signed, block(0, 1, 32)> ; %4 = matmul %2, %3 {transpose_b = true}
+//!
+//! Legal when  the weight is an f32 constant, the activations are f32, and sums of codes fit into 32 bits.
+//! Exactness   approximate: round to nearest. Weights per output channel, or per block of `group` along the sum. Activations per
+//!             row (token) for matmuls; per tensor for convolutions, with ranges from calibration data if there is any, else
+//!             found at run time.
+//! Cost        O(weights), in parallel, one weight at a time. Enables `fuse`.
+
+use super::calibrate::{self, Ranges};
+use super::embedding;
+use super::round::Rounding;
+use super::sites::{self, Miss, Site};
+use super::weights::{self, Matrix};
+use crate::canonicalize::dce::release_constants;
+use crate::canonicalize::movement::reshape_to;
+use crate::pass::{Pass, PassContext, PassError};
+use crate::query::callees_first;
+use crate::term::{self, Term, apply};
+use mokume_ir::constant::Constant;
+use mokume_ir::diag::Diagnostic;
+use mokume_ir::dim::Dim;
+use mokume_ir::edit::Editor;
+use mokume_ir::graph::Module;
+use mokume_ir::ids::{ConstId, FuncId, NodeId};
+use mokume_ir::op::{Dequantize, Matmul, Op, Quantize as QuantizeOp};
+use mokume_ir::order::order;
+use mokume_ir::quant::{Granularity, Levels, QuantType};
+use std::collections::HashMap;
+
+options! {
+    /// Round-to-nearest quantization.
+    Quantize {
+        /// bits of a weight, 1 to 8
+        w: u8 = 8,
+        /// bits of an activation, 1 to 8; 16 or more leaves activations float
+        a: u8 = 8,
+        /// weights that share a scale, along the sum; 0 is one scale per output channel
+        group: usize = 0,
+        /// levels of weights: signed, odd (no zero), five (w=3), ternary (w=2)
+        levels: String = "signed".to_string(),
+        /// levels of activations: unsigned (with a zero point), signed, odd, five (a=3), ternary (a=2)
+        a_levels: String = "unsigned".to_string(),
+        /// no zero points for weights; false makes their levels unsigned
+        symmetric: bool = true,
+        /// shrink the range of weights to where the squared error is least
+        search: bool = true,
+        /// names of nodes that stay float; `*` matches anything
+        skip: Vec<String> = vec![],
+        /// keep the first and the last product float
+        skip_ends: bool = false,
+        /// sums of fewer terms stay float
+        min_k: usize = 8,
+        /// large embedding tables in 8 bits
+        embedding: bool = true,
+        /// use the calibration data, if there is any
+        calib: bool = true,
+    }
+}
+
+impl Pass for Quantize {
+    fn run(&self, editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {
+        let (plan, sites) = (self.plan()?, self.sites(editor, cx));
+        self.edit(editor, &plan, &sites, &Ranges::new(), cx)
+    }
+
+    fn run_module(&self, module: &mut Module, cx: &mut PassContext<'_>) -> Result<(), PassError> {
+        let plan = self.plan()?;
+        let mut sites: Vec<(FuncId, Vec<Site>)> = vec![];
+        for function in callees_first(module) {
+            let found = self.sites(&Editor::new(module, function), cx);
+            sites.push((function, found));
+        }
+        let ranges = self.ranges(module, &plan, &sites, cx)?;
+        for (function, sites) in sites {
+            self.edit(&mut Editor::new(module, function), &plan, &sites, &ranges, cx)?;
+        }
+        release_constants(module);
+        Ok(())
+    }
+}
+
+/// The options in the words of the IR.
+struct Plan {
+    weights: Rounding,
+    activations: Option<(u8, Levels)>,
+}
+
+impl Quantize {
+    fn plan(&self) -> Result<Plan, PassError> {
+        let levels = if self.symmetric { level_option("levels", &self.levels)? } else { Levels::Unsigned };
+        check_bits("w", self.w, levels)?;
+        let a_levels = level_option("a_levels", &self.a_levels)?;
+        let activations = (self.a < 16).then_some((self.a, a_levels));
+        if activations.is_some() {
+            check_bits("a", self.a, a_levels)?;
+        }
+        Ok(Plan { weights: Rounding { bits: self.w, levels, search: self.search && self.w < 8 }, activations })
+    }
+
+    /// What can be quantized, in canonical order; remarks about what cannot.
+    fn sites(&self, editor: &Editor<'_>, cx: &mut PassContext<'_>) -> Vec<Site> {
+        let mut sites = vec![];
+        for id in order(editor) {
+            match sites::find(editor, id).and_then(|site| self.admit(editor, site)) {
+                Ok(site) => sites.push(site),
+                Err(Miss::Skip(why)) => cx.remark(editor, id, why),
+                Err(Miss::NoMatch) => {}
+            }
+        }
+        if self.skip_ends && sites.len() > 2 {
+            for end in [sites.remove(0), sites.remove(sites.len() - 1)] {
+                cx.remark(editor, end.node, "first or last product of the model");
+            }
+        }
+        sites
+    }
+
+    fn admit(&self, editor: &Editor<'_>, site: Site) -> Result<Site, Miss> {
+        if let Some(pattern) = self.skipped_by(editor, site.node) {
+            return Err(Miss::Skip(format!("skipped by name: {pattern}")));
+        }
+        if site.cols < self.min_k {
+            return Err(Miss::Skip(format!("sums of {} terms are too short", site.cols)));
+        }
+        let largest = |bits: u8| (1u64 << bits.min(8)) - 1;
+        if self.a < 16 && site.cols as u64 * largest(self.w) * largest(self.a) > i32::MAX as u64 {
+            return Err(Miss::Skip(format!("sums of {} products may not fit into 32 bits", site.cols)));
+        }
+        Ok(site)
+    }
+
+    fn skipped_by(&self, editor: &Editor<'_>, id: NodeId) -> Option<&String> {
+        let names = &editor[id].loc.names;
+        self.skip.iter().find(|pattern| names.iter().any(|name| sites::name_matches(pattern, name)))
+    }
+
+    /// Ranges of the activations of convolutions.
+    fn ranges(&self, module: &Module, plan: &Plan, sites: &[(FuncId, Vec<Site>)], cx: &PassContext<'_>) -> Result<Ranges, PassError> {
+        if !self.calib || cx.calibration.is_empty() || plan.activations.is_none() {
+            return Ok(Ranges::new());
+        }
+        let convs = sites.iter().flat_map(|(function, sites)| sites.iter().filter(|site| site.conv).map(|site| (*function, site.x)));
+        Ok(calibrate::ranges(module, &convs.collect::<Vec<_>>(), &cx.calibration, cx.executor)?)
+    }
+
+    fn edit(
+        &self,
+        editor: &mut Editor<'_>,
+        plan: &Plan,
+        sites: &[Site],
+        ranges: &Ranges,
+        cx: &mut PassContext<'_>,
+    ) -> Result<(), PassError> {
+        let mut done: HashMap<(ConstId, usize, bool), Constant> = HashMap::new();
+        for (i, site) in sites.iter().enumerate() {
+            cx.progress(i, sites.len());
+            if !cx.take() {
+                return Ok(());
+            }
+            let key = (site.weight, site.cols, site.transposed);
+            let weight = done.entry(key).or_insert_with(|| quantize_weight(editor, site, plan.weights, self.group)).clone();
+            let range = ranges.get(&(editor.function(), site.x)).copied();
+            let product = product(editor, site, weight, plan, range);
+            term::replace(editor, site.node, product)?;
+        }
+        if self.embedding { self.quantize_embeddings(editor, cx) } else { Ok(()) }
+    }
+
+    fn quantize_embeddings(&self, editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {
+        let nodes = order(editor).into_iter().filter(|&id| self.skipped_by(editor, id).is_none());
+        for id in nodes.collect::<Vec<_>>() {
+            let Some(term) = embedding::find(editor, id) else { continue };
+            if !cx.take() {
+                break;
+            }
+            term::replace(editor, id, term)?;
+        }
+        Ok(())
+    }
+}
+
+fn level_option(option: &str, name: &str) -> Result<Levels, PassError> {
+    let names = || Levels::ALL.map(Levels::name).join(", ");
+    Levels::from_name(name).ok_or_else(|| {
+        let error = Diagnostic::input("quantize::levels", format!("option `{option}` of pass `quantize` does not know `{name}`"));
+        error.help(format!("levels are {}", names())).into()
+    })
+}
+
+fn check_bits(option: &str, bits: u8, levels: Levels) -> Result<(), PassError> {
+    let ty = QuantType { bits, levels, granularity: Granularity::Tensor, zero_point: false };
+    if ty.is_valid() {
+        return Ok(());
+    }
+    let needs = match levels {
+        Levels::Five => "3 bits",
+        Levels::Ternary => "2 bits",
+        _ => "1 to 8 bits",
+    };
+    let message = format!("pass `quantize` cannot take {option}={bits}: {} levels need {needs}", levels.name());
+    Err(Diagnostic::input("quantize::bits", message).into())
+}
+
+fn quantize_weight(editor: &Editor<'_>, site: &Site, rounding: Rounding, group: usize) -> Constant {
+    let constant = &editor.module().constants[site.weight];
+    weights::quantize(Matrix { constant, rows: site.rows, cols: site.cols, transposed: site.transposed }, rounding, group)
+}
+
+/// The product on dequantized operands.
+fn product(editor: &Editor<'_>, site: &Site, weight: Constant, plan: &Plan, range: Option<(f32, f32)>) -> Term {
+    let node = &editor[site.node];
+    let x = match plan.activations {
+        Some((bits, levels)) => quantized(site, bits, levels, range),
+        None => site.x.into(),
+    };
+    let weight = apply(Dequantize {}, [Term::Const(weight)]);
+    if !site.conv {
+        return apply(Matmul { transpose_a: false, transpose_b: true }, [x, weight]);
+    }
+    let dims: Vec<Dim> = editor.ty(node.inputs[1]).dims().unwrap_or_default().to_vec();
+    let bias = node.inputs[2..].iter().map(|&bias| Term::Value(bias));
+    apply(node.op.clone(), [x, reshape_to(weight, &dims)].into_iter().chain(bias))
+}
+
+/// The activations of a site, rounded.
+fn quantized(site: &Site, bits: u8, levels: Levels, range: Option<(f32, f32)>) -> Term {
+    let granularity = if site.conv { Granularity::Tensor } else { Granularity::Row };
+    let to = QuantType { bits, levels, granularity, zero_point: levels == Levels::Unsigned };
+    let mut operands = vec![Term::Value(site.x)];
+    if let Some((low, high)) = range {
+        let grid = Rounding { bits, levels, search: false }.quantize(&[low, high], &mut [0; 2]);
+        operands.push(Constant::f32s(&[], &[grid.scale]).into());
+        if to.zero_point {
+            operands.push(Constant::new(&[], mokume_ir::types::Elem::I32, grid.zero_point.to_le_bytes().to_vec().into()).into());
+        }
+    }
+    apply(Dequantize {}, [apply(Op::from(QuantizeOp { to }), operands)])
+}

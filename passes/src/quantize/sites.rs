@@ -1,0 +1,132 @@
+//! Where a model can be quantized: products of activations with constant weights.
+
+use crate::query;
+use mokume_ir::constant::Constant;
+use mokume_ir::edit::Editor;
+use mokume_ir::graph::Node;
+use mokume_ir::ids::{ConstId, NodeId, ValueId};
+use mokume_ir::op::{Matmul, Op};
+use mokume_ir::types::Elem;
+
+/// A product with a constant weight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Site {
+    /// The matmul or convolution.
+    pub node: NodeId,
+    /// The activations.
+    pub x: ValueId,
+    /// The weight.
+    pub weight: ConstId,
+    /// Output channels.
+    pub rows: usize,
+    /// Terms of a sum.
+    pub cols: usize,
+    /// The weight is stored `[cols, rows]`.
+    pub transposed: bool,
+    /// A convolution, else a matmul.
+    pub conv: bool,
+}
+
+/// Why a node is no site.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Miss {
+    /// It is another op.
+    NoMatch,
+    /// It could have been one.
+    Skip(String),
+}
+
+fn skip<T>(why: impl Into<String>) -> Result<T, Miss> {
+    Err(Miss::Skip(why.into()))
+}
+
+/// The site at `node`.
+pub fn find(editor: &Editor<'_>, id: NodeId) -> Result<Site, Miss> {
+    let node = &editor[id];
+    match &node.op {
+        Op::Matmul(op) => matmul(editor, id, node, op),
+        Op::Conv(op) => conv(editor, id, node, op.groups),
+        Op::ConvTranspose(_) => skip("transposed convolutions stay float"),
+        Op::Recurrent(_) => skip("recurrent layers stay float"),
+        _ => Err(Miss::NoMatch),
+    }
+}
+
+fn matmul(editor: &Editor<'_>, id: NodeId, node: &Node, op: &Matmul) -> Result<Site, Miss> {
+    let (x, w) = (node.inputs[0], node.inputs[1]);
+    if editor.constant(w).is_none() && query::constant(editor, x).is_some_and(|constant| constant.dims().len() == 2) {
+        return skip("the constant is the left operand");
+    }
+    let (weight, constant) = weight(editor, w)?;
+    activations(editor, x)?;
+    if op.transpose_a {
+        return skip("the activations are transposed");
+    }
+    let [first, second] = constant.dims()[..] else { return skip("the weight is not a matrix") };
+    let (rows, cols) = if op.transpose_b { (first, second) } else { (second, first) };
+    Ok(Site { node: id, x, weight, rows, cols, transposed: !op.transpose_b, conv: false })
+}
+
+fn conv(editor: &Editor<'_>, id: NodeId, node: &Node, groups: i64) -> Result<Site, Miss> {
+    let (weight, constant) = weight(editor, node.inputs[1])?;
+    activations(editor, node.inputs[0])?;
+    let dims = constant.dims();
+    if groups > 1 && dims[1] == 1 {
+        return skip("depthwise: there is one input channel per output, so codes would save nothing");
+    }
+    let (rows, cols) = (dims[0], dims[1..].iter().product());
+    Ok(Site { node: id, x: node.inputs[0], weight, rows, cols, transposed: false, conv: true })
+}
+
+fn weight<'e>(editor: &'e Editor<'_>, value: ValueId) -> Result<(ConstId, &'e Constant), Miss> {
+    match (editor.constant(value), query::constant(editor, value)) {
+        (Some(id), Some(constant)) if constant.ty.elem == Elem::F32 => Ok((id, constant)),
+        (_, Some(constant)) => skip(format!("the weight is {}", constant.ty.elem)),
+        _ => skip("the weight is not constant"),
+    }
+}
+
+fn activations(editor: &Editor<'_>, value: ValueId) -> Result<(), Miss> {
+    match editor.ty(value).elem() {
+        Some(Elem::F32) if editor.ty(value).dims().is_some() => Ok(()),
+        Some(Elem::F32) => skip("the rank of the activations is unknown"),
+        _ => skip(format!("the activations are {}", editor.ty(value))),
+    }
+}
+
+/// Whether `pattern` (with `*` for anything) matches `name` or one of its parts between slashes.
+pub fn name_matches(pattern: &str, name: &str) -> bool {
+    glob(pattern.as_bytes(), name.as_bytes()) || name.split('/').any(|part| glob(pattern.as_bytes(), part.as_bytes()))
+}
+
+/// Greedy matching with one point of return: linear in practice, quadratic at worst.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => (star, p) = (Some((p, n)), p + 1),
+            Some(c) if *c == name[n] => (p, n) = (p + 1, n + 1),
+            _ => match star {
+                Some((at, from)) => (star, p, n) = (Some((at, from + 1)), at + 1, from + 1),
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&c| c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names_and_parts() {
+        assert!(name_matches("lm_head", "/lm_head/MatMul"));
+        assert!(name_matches("*mlp*", "/model/layers.3/mlp/down_proj/MatMul"));
+        assert!(name_matches("/model/layers.*/o_proj/*", "/model/layers.12/o_proj/MatMul"));
+        assert!(name_matches("**", ""));
+        assert!(!name_matches("lm_head", "/lm_heads/MatMul"));
+        assert!(!name_matches("a*b", "abc"));
+        assert!(!name_matches("", "a"));
+    }
+}
