@@ -102,10 +102,24 @@ impl Constant {
             _ => None,
         }
     }
+    /// The elements, when the type is string and the data is well formed.
+    pub fn strings(&self) -> Option<Vec<&str>> {
+        (self.ty.elem == Elem::String).then(|| read_strings(&self.data))?
+    }
     /// The elements, when the type is f32.
     pub fn to_f32s(&self) -> Option<Vec<f32>> {
         (self.ty.elem == Elem::F32).then(|| self.data.as_chunks::<4>().0.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect())
     }
+}
+
+fn read_strings(mut data: &[u8]) -> Option<Vec<&str>> {
+    let mut strings = Vec::new();
+    while let Some((len, rest)) = data.split_first_chunk::<4>() {
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        strings.push(std::str::from_utf8(text).ok()?);
+        data = rest;
+    }
+    data.is_empty().then_some(strings)
 }
 
 /// Bytes that a tensor takes as a constant; none when it overflows.

@@ -24,3 +24,4 @@ pub mod quant;
 mod same;
 pub mod text;
 pub mod types;
+pub mod verify;

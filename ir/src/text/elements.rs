@@ -55,19 +55,9 @@ fn quant_text(constant: &Constant) -> Option<String> {
 }
 
 fn print_strings(constant: &Constant) -> Option<String> {
-    let strings = strings(&constant.data)?;
+    let strings = constant.strings()?;
     let texts = strings.iter().map(|s| Quoted(s).to_string()).collect();
     (strings.len() == constant.len()).then(|| list(&constant.dims(), texts))
-}
-
-fn strings(mut data: &[u8]) -> Option<Vec<&str>> {
-    let mut strings = Vec::new();
-    while let Some((len, rest)) = data.split_first_chunk::<4>() {
-        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        strings.push(std::str::from_utf8(text).ok()?);
-        data = rest;
-    }
-    data.is_empty().then_some(strings)
 }
 
 /// The bytes of a string constant.
