@@ -3,8 +3,10 @@
 pub mod basic;
 pub mod neural;
 
+pub mod bit;
 pub mod conv;
 mod depthwise;
+pub mod epilogue;
 pub mod gemm;
 mod gemv;
 pub mod matmul;
@@ -12,6 +14,7 @@ pub mod normalize;
 pub mod operands;
 pub mod patches;
 pub mod pool;
+pub mod quantize;
 pub mod real;
 pub mod scratch;
 pub mod shared;

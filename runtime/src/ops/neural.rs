@@ -1,7 +1,7 @@
 //! Ops of neural layers: contractions, convolutions, pools, norms, attention, recurrence, resampling, detection, signals,
 //! quantized arithmetic.
 
-use super::{OpContext, OpError, conv, matmul, normalize, pool, real, softmax};
+use super::{OpContext, OpError, bit, conv, matmul, normalize, pool, quantize, real, softmax};
 use crate::tensor::Tensor;
 use mokume_ir::op::Op;
 
@@ -37,6 +37,10 @@ fn function(op: &Op) -> Option<Function<'_>> {
         LayerNorm => normalize::layer_norm,
         RmsNorm => normalize::rms_norm,
         GroupNorm => normalize::group_norm,
+        Quantize => quantize::quantize,
+        Dequantize => quantize::dequantize,
+        BitMatmul => bit::bit_matmul,
+        BitConv => bit::bit_conv,
         LocalResponseNorm => normalize::local_response_norm,
     }
 }

@@ -1,0 +1,149 @@
+//! Steps after an integer product, in f32 without fused multiply-add: the same bits on every machine.
+
+use super::OpError;
+use super::operands::{operand_as, operand_of};
+use super::simd::{exp, vectorized};
+use crate::tensor::Tensor;
+use mokume_ir::op::Epilogue;
+use mokume_ir::types::Elem;
+use rayon::prelude::*;
+
+/// Applies `steps` to `y [outer, channels, inner]` of shape `dims`; `operands` are those of the steps, in order.
+///
+/// Errors  when an operand is missing or does not fit.
+pub fn apply(steps: &[Epilogue], operands: &[&Tensor], dims: &[usize], axis: usize, y: &mut [f32]) -> Result<(), OpError> {
+    let (channels, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
+    let mut taken = 0;
+    for step in steps {
+        match step {
+            Epilogue::Bias => add_bias(operand_as(operands, taken, Elem::F32, &[channels])?.slice(), inner, y),
+            Epilogue::Add => zip(y, full(operands, taken, dims)?, add),
+            Epilogue::Mul => zip(y, full(operands, taken, dims)?, multiply),
+            _ => y.par_chunks_mut(BLOCK).for_each(|y| activate(*step, y)),
+        }
+        taken += step.takes_operand() as usize;
+    }
+    Ok(())
+}
+
+/// Elements per task.
+const BLOCK: usize = 1 << 13;
+
+fn full<'a>(operands: &[&'a Tensor], index: usize, dims: &[usize]) -> Result<&'a [f32], OpError> {
+    let operand = operand_of(operands, index, Elem::F32)?;
+    match operand.dims() == dims {
+        true => Ok(operand.slice()),
+        false => Err(OpError::operands(format!("epilogue operand {:?} for a result {dims:?}", operand.dims()))),
+    }
+}
+
+fn add_bias(bias: &[f32], inner: usize, y: &mut [f32]) {
+    match inner {
+        0 => {}
+        1 if !bias.is_empty() => y.par_chunks_mut(bias.len()).for_each(|row| add(row, bias)),
+        _ => y.par_chunks_mut(inner).enumerate().for_each(|(i, plane)| {
+            let bias = bias[i % bias.len()];
+            plane.iter_mut().for_each(|y| *y += bias);
+        }),
+    }
+}
+
+fn zip(y: &mut [f32], operand: &[f32], step: fn(&mut [f32], &[f32])) {
+    y.par_chunks_mut(BLOCK).zip(operand.par_chunks(BLOCK)).for_each(|(y, x)| step(y, x));
+}
+
+fn add(y: &mut [f32], x: &[f32]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+}
+
+fn multiply(y: &mut [f32], x: &[f32]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
+}
+
+/// Applies a step without operand to every element.
+pub fn activate(step: Epilogue, y: &mut [f32]) {
+    match step {
+        Epilogue::Relu => relu(y),
+        Epilogue::Silu => silu(y),
+        Epilogue::Sigmoid => sigmoid(y),
+        Epilogue::Gelu => y.iter_mut().for_each(|x| *x = 0.5 * *x * (1.0 + libm::erff(*x * std::f32::consts::FRAC_1_SQRT_2))),
+        Epilogue::GeluTanh => gelu_tanh(y),
+        Epilogue::HardSwish => hard_swish(y),
+        Epilogue::Bias | Epilogue::Add | Epilogue::Mul => {}
+    }
+}
+
+vectorized! {
+    fn relu<const FMA: bool>(y: &mut [f32]) -> () {
+        y.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x });
+    }
+}
+
+vectorized! {
+    fn silu<const FMA: bool>(y: &mut [f32]) -> () {
+        y.iter_mut().for_each(|x| *x /= 1.0 + exp::<false>(-*x));
+    }
+}
+
+vectorized! {
+    fn sigmoid<const FMA: bool>(y: &mut [f32]) -> () {
+        y.iter_mut().for_each(|x| *x = 1.0 / (1.0 + exp::<false>(-*x)));
+    }
+}
+
+vectorized! {
+    /// With tanh(u) = 1 - 2/(e^2u + 1).
+    fn gelu_tanh<const FMA: bool>(y: &mut [f32]) -> () {
+        for x in y {
+            let inner = 0.797_884_6 * (*x + 0.044_715 * *x * *x * *x);
+            *x *= 1.0 - 1.0 / (exp::<false>(2.0 * inner) + 1.0);
+        }
+    }
+}
+
+vectorized! {
+    fn hard_swish<const FMA: bool>(y: &mut [f32]) -> () {
+        for x in y {
+            let gate = *x / 6.0 + 0.5;
+            let gate = if gate < 0.0 { 0.0 } else { gate };
+            *x *= if gate > 1.0 { 1.0 } else { gate };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_equal_their_formulas() {
+        type Formula = fn(f64) -> f64;
+        let formulas: [(Epilogue, Formula); 6] = [
+            (Epilogue::Relu, |x| x.max(0.0)),
+            (Epilogue::Silu, |x| x / (1.0 + (-x).exp())),
+            (Epilogue::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
+            (Epilogue::Gelu, |x| 0.5 * x * (1.0 + libm::erf(x / 2f64.sqrt()))),
+            (Epilogue::GeluTanh, |x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())),
+            (Epilogue::HardSwish, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
+        ];
+        for (step, formula) in formulas {
+            let x: Vec<f32> = (-100..100).map(|i| i as f32 * 0.37).collect();
+            let mut y = x.clone();
+            activate(step, &mut y);
+            for (x, y) in x.iter().zip(y) {
+                let want = formula(*x as f64);
+                assert!((y as f64 - want).abs() <= 1e-6 * want.abs().max(1.0), "{step:?}({x}) is {want}, not {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn steps_take_their_operands_in_order() {
+        let (bias, factor) = (Tensor::f32s(&[2], &[1.0, -9.0]), Tensor::f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]));
+        let mut y = [1.0, 2.0, 3.0, 4.0];
+        let steps = [Epilogue::Bias, Epilogue::Relu, Epilogue::Mul];
+        apply(&steps, &[&bias, &factor], &[2, 2], 1, &mut y).unwrap();
+        assert_eq!(y, [2.0, 0.0, 12.0, 0.0]);
+        assert!(apply(&steps, &[&bias], &[2, 2], 1, &mut y).is_err());
+    }
+}

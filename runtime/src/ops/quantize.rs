@@ -1,0 +1,370 @@
+//! Real values to codes with scales, and back: the definition that every kernel follows bit for bit.
+//!
+//! Codes are unsigned, `level = step * code + offset` ([`Levels::affine`]), `real = scale * (level - zero)`. All arithmetic is f32
+//! without fused multiply-add; rounding is half to even. Found scales: symmetric types have `scale = absmax / L`, where `L` is the
+//! largest level in magnitude that both signs have (1 for one bit); types with a zero point have `scale = (hi - lo) / (2^n - 1)` for
+//! the range `lo ..= hi` extended to hold 0, and `zero = round(-lo / scale)` above the lowest level. A scale of 0 becomes 1, its zero
+//! the lowest level. Values that are not finite do not count for the range; infinities clamp, NaN is taken as 0.
+
+use super::operands::{no_code, operand, operand_of};
+use super::simd::vectorized;
+use super::{OpContext, OpError};
+use crate::tensor::{Scales, Tensor};
+use mokume_ir::op::{ActScale, Dequantize, Quantize};
+use mokume_ir::quant::{Granularity, Levels, QuantType};
+use mokume_ir::types::Elem;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Real values to codes, with given scales or ones found from the data.
+///
+/// Errors  when the operands do not fit the quantized type.
+pub fn quantize(op: &Quantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let x = operand_of(inputs, 0, Elem::F32)?;
+    let coder = Coder::new(op.to.bits, op.to.levels)?;
+    let groups = Groups::new(x.dims(), op.to.granularity)?;
+    let x = x.slice::<f32>();
+    let (coder, scales) = match inputs.len() {
+        1 => found_scales(coder, op.to, x, &groups)?,
+        _ => (coder, given_scales(&op.to, inputs, groups.count)?),
+    };
+    let mut y = cx.alloc(inputs[0].dims(), Elem::Quant(op.to))?;
+    let code = |at: usize| {
+        let group = groups.of(at);
+        coder.code(x[at], scales.scales[group], scales.zero_points.get(group).copied().unwrap_or(0))
+    };
+    y.slice_mut::<u8>().par_iter_mut().enumerate().with_min_len(1 << 12).for_each(|(at, y)| *y = code(at));
+    y.scales = Some(Arc::new(scales));
+    Ok(vec![y])
+}
+
+/// Codes with scales to f32.
+///
+/// Errors  when the operand is not quantized.
+pub fn dequantize(_: &Dequantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let x = operand(inputs, 0)?;
+    let Some(quant) = x.elem().quant() else { return no_code("dequantize", x.elem()) };
+    let scales = scales_of(x)?;
+    let groups = Groups::new(x.dims(), quant.granularity)?;
+    if scales.scales.len() != groups.count {
+        return Err(OpError::operands(format!("{} scales for {} groups", scales.scales.len(), groups.count)));
+    }
+    let (step, offset) = quant.levels.affine(quant.bits);
+    let (codes, mut y) = (x.slice::<u8>(), cx.alloc(x.dims(), Elem::F32)?);
+    let real = |at: usize| {
+        let group = groups.of(at);
+        let zero = scales.zero_points.get(group).copied().unwrap_or(0);
+        (step * codes[at] as i32 + offset - zero) as f32 * scales.scales[group]
+    };
+    y.slice_mut::<f32>().par_iter_mut().enumerate().with_min_len(1 << 12).for_each(|(at, y)| *y = real(at));
+    Ok(vec![y])
+}
+
+/// The scales of a quantized tensor.
+pub fn scales_of(x: &Tensor) -> Result<&Scales, OpError> {
+    x.scales.as_deref().ok_or_else(|| OpError::operands(format!("{x:?} has no scales")))
+}
+
+/// How activations are quantized.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Activation {
+    /// Bits of a code.
+    pub bits: u8,
+    /// Levels; unsigned has a zero point.
+    pub levels: Levels,
+    /// Where the scale comes from.
+    pub scale: ActScale,
+    /// Scale when static.
+    pub static_scale: f32,
+    /// Zero point when static.
+    pub static_zero: i64,
+}
+
+/// Quantized rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// Codes `[m, k]`.
+    pub codes: Vec<u8>,
+    /// One per row, or one alone.
+    pub scales: Vec<f32>,
+    /// In levels, beside the scales.
+    pub zeros: Vec<i32>,
+}
+
+/// Quantizes rows of `k` elements.
+///
+/// Errors  for levels and bits that do not fit, or a static scale or zero point out of range.
+pub fn quantize_rows(x: &[f32], k: usize, how: &Activation) -> Result<Rows, OpError> {
+    let coder = Coder::new(how.bits, how.levels)?.symmetric();
+    let row = match how.scale {
+        ActScale::Row => k.max(1),
+        ActScale::Tensor | ActScale::Static => x.len().max(1),
+    };
+    let found = |x: &[f32]| match how.scale {
+        ActScale::Static => coder.given(how.static_scale, how.static_zero),
+        _ if how.levels == Levels::Unsigned => Ok(coder.spread(range_of(x))),
+        _ => Ok(coder.magnitude(range_of(x))),
+    };
+    let scales = if x.is_empty() { vec![found(x)?] } else { x.par_chunks(row).map(found).collect::<Result<Vec<_>, _>>()? };
+    let mut codes = vec![0; x.len()];
+    codes.par_chunks_mut(row).zip(x.par_chunks(row)).zip(&scales).for_each(|((codes, x), &(scale, zero))| {
+        codes.par_chunks_mut(1 << 14).zip(x.par_chunks(1 << 14)).for_each(|(codes, x)| coder.codes(x, scale, zero, codes));
+    });
+    let (scales, zeros) = scales.into_iter().unzip();
+    Ok(Rows { codes, scales, zeros })
+}
+
+/// The code that the real value 0 has.
+///
+/// Errors  as [`quantize_rows`].
+pub fn code_of_zero(how: &Activation, zero: i32) -> Result<u8, OpError> {
+    Ok(Coder::new(how.bits, how.levels)?.symmetric().code(0.0, 1.0, zero))
+}
+
+/// From real values to the codes of one type.
+#[derive(Clone, Copy)]
+struct Coder {
+    offset: f32,
+    /// Smallest and largest level used.
+    low: f32,
+    high: f32,
+    /// Largest magnitude that symmetric scales map to.
+    top: f32,
+    levels: Levels,
+    /// Distance of the smallest and the largest level.
+    width: f32,
+}
+
+impl Coder {
+    fn new(bits: u8, levels: Levels) -> Result<Self, OpError> {
+        let ty = QuantType { bits, levels, granularity: Granularity::Tensor, zero_point: false };
+        if !ty.is_valid() {
+            return Err(OpError::operands(format!("{} levels in {bits} bits", levels.name())));
+        }
+        let (low, high) = levels.range(bits);
+        let [offset, low, high] = [levels.affine(bits).1, low, high].map(|v| v as f32);
+        Ok(Coder { offset, low, high, top: high.max(1.0), levels, width: high - low })
+    }
+    /// Signed levels of two bits or more without the one whose negative is missing.
+    fn symmetric(mut self) -> Self {
+        if self.levels == Levels::Signed && self.high > 0.0 {
+            self.low = -self.high;
+        }
+        self
+    }
+    /// Scale (and zero point 0) of a symmetric range.
+    fn magnitude(&self, (low, high): (f32, f32)) -> (f32, i32) {
+        let scale = high.max(-low) / self.top;
+        (if scale == 0.0 { 1.0 } else { scale }, 0)
+    }
+    /// Scale and zero point of a range that holds 0.
+    fn spread(&self, (low, high): (f32, f32)) -> (f32, i32) {
+        let bottom = self.high - self.width;
+        let scale = (high - low) / self.width;
+        if scale == 0.0 {
+            return (1.0, bottom as i32);
+        }
+        (scale, ((-low / scale).round_ties_even() + bottom).clamp(bottom, self.high) as i32)
+    }
+    /// A static scale and zero point.
+    fn given(&self, scale: f32, zero: i64) -> Result<(f32, i32), OpError> {
+        let fits = if self.levels == Levels::Unsigned { (0..=self.high as i64).contains(&zero) } else { zero == 0 };
+        match fits && scale.is_finite() && scale > 0.0 {
+            true => Ok((scale, zero as i32)),
+            false => Err(OpError::operands(format!("static scale {scale} and zero point {zero} of {} levels", self.levels.name()))),
+        }
+    }
+    #[inline(always)]
+    fn code(&self, x: f32, scale: f32, zero: i32) -> u8 {
+        let x = if x.is_nan() { 0.0 } else { x };
+        let level = match self.levels {
+            Levels::Odd => return ((x / scale - self.offset) / 2.0).round_ties_even().clamp(0.0, -self.offset) as u8,
+            _ => ((x / scale).round_ties_even() + zero as f32).clamp(self.low, self.high),
+        };
+        (level - self.offset) as u8
+    }
+    fn codes(&self, x: &[f32], scale: f32, zero: i32, codes: &mut [u8]) {
+        code_all(self, x, scale, zero, codes);
+    }
+}
+
+vectorized! {
+    fn code_all<const FMA: bool>(coder: &Coder, x: &[f32], scale: f32, zero: i32, codes: &mut [u8]) -> () {
+        codes.iter_mut().zip(x).for_each(|(code, &x)| *code = coder.code(x, scale, zero));
+    }
+}
+
+/// Smallest and largest finite value, extended to hold 0.
+fn range_of(x: &[f32]) -> (f32, f32) {
+    let wider = |a: (f32, f32), b: (f32, f32)| (a.0.min(b.0), a.1.max(b.1));
+    x.par_chunks(1 << 14).map(range).reduce(|| (0.0, 0.0), wider)
+}
+
+vectorized! {
+    /// [`range_of`] of a short slice.
+    fn range<const FMA: bool>(x: &[f32]) -> (f32, f32) {
+        let (mut low, mut high) = ([0.0f32; 16], [0.0f32; 16]);
+        let (blocks, tail) = x.as_chunks::<16>();
+        for block in blocks {
+            for i in 0..16 {
+                let x = if block[i].is_finite() { block[i] } else { 0.0 };
+                low[i] = if x < low[i] { x } else { low[i] };
+                high[i] = if x > high[i] { x } else { high[i] };
+            }
+        }
+        let finite = tail.iter().copied().filter(|x| x.is_finite());
+        finite.chain(low).chain(high).fold((0.0, 0.0), |(low, high), x| (f32::min(low, x), f32::max(high, x)))
+    }
+}
+
+/// Which scale an element has.
+struct Groups {
+    count: usize,
+    /// Per axis: size, elements per step of the index, groups per step of the index.
+    axes: Vec<(usize, usize, usize)>,
+    /// Per axis: elements of the axis in one block.
+    blocks: Vec<usize>,
+}
+
+impl Groups {
+    fn new(dims: &[usize], granularity: Granularity) -> Result<Self, OpError> {
+        let rank = dims.len();
+        let check = |axis: u32| match (axis as usize) < rank {
+            true => Ok(axis as usize),
+            false => Err(OpError::operands(format!("quantized axis {axis} of {rank}"))),
+        };
+        let mut groups = Groups { count: 1, axes: vec![], blocks: vec![] };
+        match granularity {
+            Granularity::Tensor => {}
+            Granularity::Axis(axis) => groups.push(dims, check(axis)?, 1),
+            Granularity::Row => (0..rank.saturating_sub(1)).for_each(|axis| groups.push(dims, axis, 1)),
+            Granularity::Block { size: 0, .. } => return Err(OpError::operands("quantized blocks of 0 elements")),
+            Granularity::Block { axis, along, size } => {
+                groups.push(dims, check(axis)?, 1);
+                groups.push(dims, check(along)?, size as usize);
+            }
+        }
+        Ok(groups)
+    }
+    fn push(&mut self, dims: &[usize], axis: usize, block: usize) {
+        let stride = dims[axis + 1..].iter().product::<usize>().max(1);
+        let parts = dims[axis].div_ceil(block);
+        self.axes.iter_mut().for_each(|axis| axis.2 *= parts);
+        self.axes.push((dims[axis].max(1), stride, 1));
+        self.blocks.push(block);
+        self.count *= parts;
+    }
+    fn of(&self, at: usize) -> usize {
+        self.axes.iter().zip(&self.blocks).map(|(&(size, stride, groups), block)| at / stride % size / block * groups).sum()
+    }
+}
+
+fn found_scales(coder: Coder, to: QuantType, x: &[f32], groups: &Groups) -> Result<(Coder, Scales), OpError> {
+    let mut ranges = vec![(0.0f32, 0.0f32); groups.count];
+    for (at, &x) in x.iter().enumerate().filter(|(_, x)| x.is_finite()) {
+        let range = &mut ranges[groups.of(at)];
+        *range = (range.0.min(x), range.1.max(x));
+    }
+    if !to.zero_point {
+        let coder = coder.symmetric();
+        let scales = ranges.into_iter().map(|range| coder.magnitude(range).0).collect();
+        return Ok((coder, Scales { scales, zero_points: vec![] }));
+    }
+    if !matches!(to.levels, Levels::Signed | Levels::Unsigned) {
+        return Err(OpError::operands(format!("{} levels with a zero point", to.levels.name())));
+    }
+    let (scales, zero_points) = ranges.into_iter().map(|range| coder.spread(range)).unzip();
+    Ok((coder, Scales { scales, zero_points }))
+}
+
+fn given_scales(to: &QuantType, inputs: &[&Tensor], count: usize) -> Result<Scales, OpError> {
+    let scales = operand_of(inputs, 1, Elem::F32)?.slice::<f32>().to_vec();
+    let zero_points = inputs.get(2).map_or(Ok(vec![]), |zero| integers(zero))?;
+    let zeros = if to.zero_point { count } else { 0 };
+    match scales.len() == count && zero_points.len() == zeros {
+        true => Ok(Scales { scales, zero_points }),
+        false => Err(OpError::operands(format!("{} scales and {} zero points for {count} groups", scales.len(), zero_points.len()))),
+    }
+}
+
+/// Zero points as i32.
+fn integers(x: &Tensor) -> Result<Vec<i32>, OpError> {
+    match x.elem() {
+        Elem::I8 | Elem::I4 | Elem::I2 => Ok(x.slice::<i8>().iter().map(|&v| v.into()).collect()),
+        Elem::U8 | Elem::U4 | Elem::U2 => Ok(x.slice::<u8>().iter().map(|&v| v.into()).collect()),
+        Elem::I16 => Ok(x.slice::<i16>().iter().map(|&v| v.into()).collect()),
+        Elem::U16 => Ok(x.slice::<u16>().iter().map(|&v| v.into()).collect()),
+        Elem::I32 => Ok(x.slice::<i32>().to_vec()),
+        other => no_code("quantize with zero points", other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{refuses, run};
+    use super::*;
+
+    fn act(bits: u8, levels: Levels, scale: ActScale) -> Activation {
+        Activation { bits, levels, scale, static_scale: 0.5, static_zero: 0 }
+    }
+
+    #[test]
+    fn rows_follow_the_definition() {
+        let signed = quantize_rows(&[-1.0, 0.5, 0.004, f32::NAN, 2.0, -4.0, f32::INFINITY, 0.0], 4, &act(8, Levels::Signed, ActScale::Row));
+        let signed = signed.unwrap();
+        assert_eq!(signed.scales, [1.0 / 127.0, 4.0 / 127.0]);
+        assert_eq!(signed.codes, [1, 192, 129, 128, 192, 1, 255, 128]);
+        let unsigned = quantize_rows(&[-1.0, 2.0, 0.0, 0.5], 2, &act(2, Levels::Unsigned, ActScale::Tensor)).unwrap();
+        assert_eq!((unsigned.codes, unsigned.scales, unsigned.zeros), (vec![0, 3, 1, 1], vec![1.0], vec![1]));
+        let odd = quantize_rows(&[3.0, -3.0, 0.9, 0.0], 4, &act(2, Levels::Odd, ActScale::Row)).unwrap();
+        assert_eq!((odd.codes, odd.scales), (vec![3, 0, 2, 2], vec![1.0]));
+        let fixed = quantize_rows(&[0.25, 0.75, -100.0, 100.0], 4, &act(3, Levels::Five, ActScale::Static)).unwrap();
+        assert_eq!(fixed.codes, [2, 4, 0, 4]);
+        let one = quantize_rows(&[-2.0, 2.0, -0.9, -1.1], 4, &act(1, Levels::Signed, ActScale::Row)).unwrap();
+        assert_eq!((one.codes, one.scales), (vec![0, 1, 1, 0], vec![2.0]));
+    }
+
+    #[test]
+    fn nothing_but_zeros_has_scale_one() {
+        for levels in Levels::ALL {
+            let bits = [4, 4, 4, 3, 2][Levels::ALL.iter().position(|&l| l == levels).unwrap()];
+            let rows = quantize_rows(&[0.0; 3], 3, &act(bits, levels, ActScale::Row)).unwrap();
+            assert_eq!((&rows.scales[..], &rows.zeros[..]), (&[1.0][..], &[0][..]));
+            assert_eq!(rows.codes, [code_of_zero(&act(bits, levels, ActScale::Row), 0).unwrap(); 3]);
+        }
+    }
+
+    #[test]
+    fn every_granularity_comes_back() {
+        let x = Tensor::f32s(&[2, 3], &[1.0, -2.0, 0.5, 10.0, 4.0, -8.0]);
+        let granularities = [
+            (Granularity::Tensor, 1),
+            (Granularity::Axis(1), 3),
+            (Granularity::Row, 2),
+            (Granularity::Block { axis: 0, along: 1, size: 2 }, 4),
+        ];
+        for (granularity, count) in granularities {
+            for zero_point in [false, true] {
+                let to = QuantType { bits: 8, levels: Levels::Signed, granularity, zero_point };
+                let y = run(Quantize { to }, std::slice::from_ref(&x));
+                assert_eq!(scales_of(&y[0]).unwrap().scales.len(), count);
+                let back = run(Dequantize {}, &y);
+                for (a, b) in x.slice::<f32>().iter().zip(back[0].slice::<f32>()) {
+                    assert!((a - b).abs() <= 0.05, "{a} {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn given_scales_saturate_and_misfits_are_refused() {
+        let to = QuantType { bits: 8, levels: Levels::Signed, granularity: Granularity::Tensor, zero_point: true };
+        let (x, scale) = (Tensor::f32s(&[3], &[-1000.0, 1.0, 3.0]), Tensor::f32s(&[], &[2.0]));
+        let zero = Tensor::of(&[], Elem::I8, &[10i8]);
+        let y = run(Quantize { to }, &[x.clone(), scale.clone(), zero]);
+        assert_eq!(y[0].slice::<u8>(), &[0, 138, 140]);
+        assert!(refuses(Quantize { to }, &[x, scale]));
+        assert!(quantize_rows(&[1.0], 1, &act(4, Levels::Ternary, ActScale::Row)).is_err());
+        assert!(quantize_rows(&[1.0], 1, &Activation { static_zero: 3, ..act(8, Levels::Signed, ActScale::Static) }).is_err());
+    }
+}
