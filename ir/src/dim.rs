@@ -4,6 +4,9 @@
 //! polynomials cannot express (`floordiv`, `mod`, `min`, `max`, `broadcast`). Symbols stand for sizes, so they are
 //! non-negative. A symbol whose name starts with `?` is data dependent: no input shape determines it.
 
+mod bounds;
+mod simplify;
+
 use crate::text::{Quoted, is_plain_symbol};
 use std::cmp::Ordering;
 use std::fmt;
@@ -123,8 +126,14 @@ pub struct Dim(Repr);
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Repr {
     Known(i64),
+    Sum(Arc<Sum>),
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Sum {
     /// Sorted by atoms (more atoms first), at least one term with an atom.
-    Sum(Arc<Vec<Term>>),
+    terms: Vec<Term>,
+    weight: usize,
 }
 
 impl From<i64> for Dim {
@@ -173,7 +182,7 @@ impl Dim {
     /// The symbol, when it is just one.
     pub fn as_symbol(&self) -> Option<&Symbol> {
         match &self.0 {
-            Repr::Sum(terms) => match &terms[..] {
+            Repr::Sum(sum) => match &sum.terms[..] {
                 [Term { atoms, coefficient: 1 }] => match &atoms[..] {
                     [Atom::Symbol(symbol)] => Some(symbol),
                     _ => None,
@@ -183,12 +192,32 @@ impl Dim {
             Repr::Known(_) => None,
         }
     }
+    /// Function and operands, when it is just one call.
+    pub fn as_call(&self) -> Option<(DimFn, &Dim, &Dim)> {
+        match &self.0 {
+            Repr::Sum(sum) => match &sum.terms[..] {
+                [Term { atoms, coefficient: 1 }] => match &atoms[..] {
+                    [Atom::Call(function, a, b)] => Some((*function, a, b)),
+                    _ => None,
+                },
+                _ => None,
+            },
+            Repr::Known(_) => None,
+        }
+    }
+    /// How many symbols, numbers and functions it is written with.
+    pub fn weight(&self) -> usize {
+        match &self.0 {
+            Repr::Known(_) => 1,
+            Repr::Sum(sum) => sum.weight,
+        }
+    }
     /// The terms of the normal form.
     pub fn terms(&self) -> Vec<Term> {
         match &self.0 {
             Repr::Known(0) => vec![],
             Repr::Known(value) => vec![Term { atoms: vec![], coefficient: *value }],
-            Repr::Sum(terms) => terms.to_vec(),
+            Repr::Sum(sum) => sum.terms.clone(),
         }
     }
     /// The normal form of a sum of terms.
@@ -205,7 +234,7 @@ impl Dim {
         match &sum[..] {
             [] => Dim::from(0i64),
             [only] if only.atoms.is_empty() => Dim::from(only.coefficient),
-            _ => Dim(Repr::Sum(Arc::new(sum))),
+            _ => Dim(Repr::Sum(Arc::new(Sum { weight: weight(&sum), terms: sum }))),
         }
     }
     /// `self + other`
@@ -231,18 +260,23 @@ impl Dim {
         }
         Dim::from_terms(product)
     }
-    /// `self / other` when the division is exact for every value of the symbols.
+    /// `self * other`, unless the result weighs more than `limit` or a number overflows.
+    pub fn try_times(&self, other: &Dim, limit: usize) -> Option<Dim> {
+        if let (Some(a), Some(b)) = (self.known(), other.known()) {
+            return a.checked_mul(b).map(Dim::from);
+        }
+        let terms = |dim: &Dim| dim.terms().len();
+        if terms(self).saturating_mul(terms(other)) > limit {
+            return None;
+        }
+        Some(self.times(other)).filter(|product| product.weight() <= limit)
+    }
+    /// `self / other` when the division is exact for every value of the symbols for which `other` is not 0.
     pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
         if let (Some(a), Some(b)) = (self.known(), other.known()) {
             return (a.checked_rem(b)? == 0).then(|| Dim::from(a / b));
         }
-        if self == other {
-            return Some(Dim::from(1i64));
-        }
-        let divisor = other.terms();
-        let [divisor] = &divisor[..] else { return None };
-        let terms = self.terms().iter().map(|term| divide_term(term, divisor)).collect::<Option<Vec<_>>>()?;
-        Some(Dim::from_terms(terms))
+        divide(self, other)
     }
     /// `function(self, other)`, folded where it can be.
     pub fn call(&self, function: DimFn, other: &Dim) -> Dim {
@@ -252,35 +286,15 @@ impl Dim {
             return Dim::from(value);
         }
         match function {
-            DimFn::FloorDiv => {
-                if let Some(quotient) = self.exact_div(other) {
-                    return quotient;
-                }
-            }
-            DimFn::Mod => {
-                if self.exact_div(other).is_some() {
-                    return Dim::from(0i64);
-                }
-            }
-            DimFn::Min | DimFn::Max | DimFn::Broadcast if self == other => return self.clone(),
-            DimFn::Broadcast if self.known() == Some(1) => return other.clone(),
-            DimFn::Broadcast if other.known() == Some(1) => return self.clone(),
-            // A size other than 1 decides: the other one is equal or 1.
-            DimFn::Broadcast if self.known().is_some() => return self.clone(),
-            DimFn::Broadcast if other.known().is_some() => return other.clone(),
-            DimFn::Min | DimFn::Max => {
-                // A constant difference decides.
-                if let Some(difference) = self.minus(other).known() {
-                    return if (difference < 0) == (function == DimFn::Min) { self.clone() } else { other.clone() };
-                }
-            }
-            DimFn::Broadcast => {}
+            DimFn::FloorDiv => simplify::floor_div(self, other),
+            DimFn::Mod => simplify::modulo(self, other),
+            DimFn::Min | DimFn::Max => simplify::extreme(function, self, other),
+            DimFn::Broadcast => simplify::broadcast(self, other),
         }
-        let (a, b) = match function {
-            DimFn::Min | DimFn::Max | DimFn::Broadcast if other < self => (other, self),
-            _ => (self, other),
-        };
-        Dim::from_terms(vec![Term { atoms: vec![Atom::Call(function, a.clone(), b.clone())], coefficient: 1 }])
+    }
+    /// `function(self, other)` as it stands.
+    fn atom(function: DimFn, a: Dim, b: Dim) -> Dim {
+        Dim::from_terms(vec![Term { atoms: vec![Atom::Call(function, a, b)], coefficient: 1 }])
     }
     /// `floor(self / other)`
     pub fn floor_div(&self, other: &Dim) -> Dim {
@@ -288,8 +302,8 @@ impl Dim {
     }
     /// Its value under `size_of`, or none where a symbol is unbound, a function undefined or i64 overflows.
     pub fn eval(&self, size_of: &dyn Fn(&Symbol) -> Option<i64>) -> Option<i64> {
-        let Repr::Sum(terms) = &self.0 else { return self.known() };
-        terms.iter().try_fold(0i64, |sum, term| {
+        let Repr::Sum(sum) = &self.0 else { return self.known() };
+        sum.terms.iter().try_fold(0i64, |sum, term| {
             let product = term.atoms.iter().try_fold(term.coefficient, |product, atom| {
                 let value = match atom {
                     Atom::Symbol(symbol) => size_of(symbol)?,
@@ -302,8 +316,8 @@ impl Dim {
     }
     /// The expression with every symbol replaced by `by(symbol)`.
     pub fn substitute(&self, by: &dyn Fn(&Symbol) -> Dim) -> Dim {
-        let Repr::Sum(terms) = &self.0 else { return self.clone() };
-        terms.iter().fold(Dim::from(0i64), |sum, term| {
+        let Repr::Sum(sum) = &self.0 else { return self.clone() };
+        sum.terms.iter().fold(Dim::from(0i64), |sum, term| {
             let product = term.atoms.iter().fold(Dim::from(term.coefficient), |product, atom| {
                 product.times(&match atom {
                     Atom::Symbol(symbol) => by(symbol),
@@ -315,8 +329,8 @@ impl Dim {
     }
     /// Calls `visit` for every symbol in it.
     pub fn symbols(&self, visit: &mut dyn FnMut(&Symbol)) {
-        let Repr::Sum(terms) = &self.0 else { return };
-        for atom in terms.iter().flat_map(|term| &term.atoms) {
+        let Repr::Sum(sum) = &self.0 else { return };
+        for atom in sum.terms.iter().flat_map(|term| &term.atoms) {
             match atom {
                 Atom::Symbol(symbol) => visit(symbol),
                 Atom::Call(_, a, b) => {
@@ -334,6 +348,29 @@ impl Dim {
     }
 }
 
+fn weight(terms: &[Term]) -> usize {
+    let of_atom = |atom: &Atom| match atom {
+        Atom::Symbol(_) => 1,
+        Atom::Call(_, a, b) => a.weight().saturating_add(b.weight()).saturating_add(1),
+    };
+    terms.iter().flat_map(|term| &term.atoms).fold(terms.len(), |sum, atom| sum.saturating_add(of_atom(atom)))
+}
+
+/// Polynomial division by leading terms; none when a remainder stays.
+fn divide(dividend: &Dim, divisor: &Dim) -> Option<Dim> {
+    let divisor_terms = divisor.terms();
+    let lead = divisor_terms.first()?;
+    let mut rest = dividend.clone();
+    let mut quotient = Vec::new();
+    for _ in 0..=dividend.terms().len() {
+        let Some(term) = rest.terms().into_iter().next() else { return Some(Dim::from_terms(quotient)) };
+        let part = divide_term(&term, lead)?;
+        rest = rest.minus(&Dim::from_terms(vec![part.clone()]).times(divisor));
+        quotient.push(part);
+    }
+    None
+}
+
 fn divide_term(term: &Term, divisor: &Term) -> Option<Term> {
     if term.coefficient.checked_rem(divisor.coefficient)? != 0 {
         return None;
@@ -343,14 +380,14 @@ fn divide_term(term: &Term, divisor: &Term) -> Option<Term> {
         let at = atoms.iter().position(|a| a == atom)?;
         atoms.remove(at);
     }
-    Some(Term { atoms, coefficient: term.coefficient / divisor.coefficient })
+    Some(Term { atoms, coefficient: term.coefficient.checked_div(divisor.coefficient)? })
 }
 
 /// `batch`, `12`, `past + seq`, `2*h*w - 1`, `floordiv(h - 1, 2) + 1`
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Repr::Sum(terms) = &self.0 else { return write!(f, "{}", self.known().unwrap_or(0)) };
-        for (i, term) in terms.iter().enumerate() {
+        let Repr::Sum(sum) = &self.0 else { return write!(f, "{}", self.known().unwrap_or(0)) };
+        for (i, term) in sum.terms.iter().enumerate() {
             match (i, term.coefficient < 0) {
                 (0, true) => f.write_str("-")?,
                 (0, false) => {}

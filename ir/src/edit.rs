@@ -1,12 +1,15 @@
 //! The editor: the only way to change a graph. Keeps uses consistent, infers types, carries provenance, counts edits.
 
 use crate::constant::Constant;
+use crate::dim::{Dim, Symbol};
 use crate::graph::{Def, Graph, Module, Node, Port, Use, Value};
 use crate::ids::{ConstId, FuncId, NodeId, ValueId};
-use crate::infer::{self, InferError};
+use crate::infer::contents::{self, Memo};
+use crate::infer::{self, Contents, InferError};
 use crate::loc::Loc;
 use crate::op::Op;
 use crate::types::Type;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Deref;
 
@@ -16,6 +19,7 @@ pub struct Editor<'m> {
     function: FuncId,
     constants: HashMap<ConstId, ValueId>,
     edits: usize,
+    memo: RefCell<Memo>,
 }
 
 impl Deref for Editor<'_> {
@@ -34,7 +38,7 @@ impl<'m> Editor<'m> {
             _ => None,
         });
         let constants = constants.collect();
-        Editor { module, function, constants, edits: 0 }
+        Editor { module, function, constants, edits: 0, memo: RefCell::default() }
     }
     /// The whole module.
     pub fn module(&self) -> &Module {
@@ -48,6 +52,17 @@ impl<'m> Editor<'m> {
     pub fn edits(&self) -> usize {
         self.edits
     }
+    /// The elements of a small integer value as expressions, when they are known.
+    pub fn contents(&self, value: ValueId) -> Option<Contents> {
+        contents::lookup(self.module, self, &mut self.memo.borrow_mut(), value)
+    }
+    /// A fresh data dependent dimension.
+    pub fn fresh_dim(&mut self) -> Dim {
+        let unknowns = &mut self.module.functions[self.function].unknowns;
+        let number = *unknowns;
+        *unknowns = number.saturating_add(1);
+        Symbol::unknown(number).into()
+    }
     fn graph_mut(&mut self) -> &mut Graph {
         self.edits += 1;
         &mut self.module.functions[self.function]
@@ -55,6 +70,7 @@ impl<'m> Editor<'m> {
     /// Adds an input.
     pub fn add_input(&mut self, name: impl Into<String>, ty: Type) -> ValueId {
         let graph = self.graph_mut();
+        graph.reserve_unknowns(&ty);
         let def = Def::Input(graph.inputs.len() as u32);
         let value = graph.values.push(Value { ty, def, uses: Default::default() });
         graph.inputs.push(Port { name: name.into(), value });
@@ -106,7 +122,7 @@ impl<'m> Editor<'m> {
     /// Errors  when the operands do not fit the op.
     pub fn insert(&mut self, op: impl Into<Op>, inputs: &[ValueId], loc: Loc) -> Result<NodeId, InferError> {
         let op = op.into();
-        let types = infer::infer_types(self.module, self, &op, inputs)?;
+        let types = infer::infer(self.module, self, &self.memo, &op, inputs)?;
         Ok(self.insert_typed(op, inputs, types, loc))
     }
     /// Adds a node with one output and gives that.
@@ -119,6 +135,7 @@ impl<'m> Editor<'m> {
     /// Adds a node whose output types the caller knows.
     pub fn insert_typed(&mut self, op: Op, inputs: &[ValueId], types: Vec<Type>, loc: Loc) -> NodeId {
         let graph = self.graph_mut();
+        types.iter().for_each(|ty| graph.reserve_unknowns(ty));
         let id = graph.nodes.push(None);
         let outputs = types.into_iter().enumerate();
         let outputs =
@@ -134,6 +151,7 @@ impl<'m> Editor<'m> {
         if old == new {
             return;
         }
+        self.forget(old);
         let graph = self.graph_mut();
         let uses = std::mem::take(&mut graph.values[old].uses);
         for &usage in &uses {
@@ -150,6 +168,7 @@ impl<'m> Editor<'m> {
     }
     /// Makes operand `index` of `node` take `new`.
     pub fn set_operand(&mut self, node: NodeId, index: usize, new: ValueId) {
+        self.forget_outputs(node);
         let graph = self.graph_mut();
         let Some(target) = &mut graph.nodes[node] else { return };
         let old = std::mem::replace(&mut target.inputs[index], new);
@@ -162,8 +181,10 @@ impl<'m> Editor<'m> {
     /// Errors  when the operands do not fit the op; then nothing changes.
     pub fn rewrite(&mut self, node: NodeId, op: impl Into<Op>, inputs: &[ValueId]) -> Result<(), InferError> {
         let op = op.into();
-        let types = infer::infer_types(self.module, self, &op, inputs)?;
+        let types = infer::infer(self.module, self, &self.memo, &op, inputs)?;
+        self.forget_outputs(node);
         let graph = self.graph_mut();
+        let first = graph.unknowns;
         let Some(target) = &mut graph.nodes[node] else { return Ok(()) };
         target.op = op;
         let old = std::mem::replace(&mut target.inputs, inputs.into());
@@ -175,6 +196,8 @@ impl<'m> Editor<'m> {
             graph.values[input].uses.push(Use::Operand(node, i as u32));
         }
         for (output, ty) in outputs.into_iter().zip(types) {
+            let ty = infer::keep_known(&graph.values[output].ty, ty, first);
+            graph.reserve_unknowns(&ty);
             graph.values[output].ty = ty;
         }
         Ok(())
@@ -187,7 +210,10 @@ impl<'m> Editor<'m> {
     }
     /// Sets the type of a value.
     pub fn set_type(&mut self, value: ValueId, ty: Type) {
-        self.graph_mut().values[value].ty = ty;
+        self.forget(value);
+        let graph = self.graph_mut();
+        graph.reserve_unknowns(&ty);
+        graph.values[value].ty = ty;
     }
     /// Removes a node whose outputs nobody reads.
     ///
@@ -201,6 +227,14 @@ impl<'m> Editor<'m> {
         for &input in &node.inputs {
             graph.values[input].uses.retain(|u| !matches!(u, Use::Operand(user, _) if *user == id));
         }
+    }
+    /// Forgets the contents of what follows from a value.
+    fn forget(&mut self, value: ValueId) {
+        self.memo.get_mut().forget(&self.module.functions[self.function], value);
+    }
+    fn forget_outputs(&mut self, node: NodeId) {
+        let outputs = self.node(node).map(|node| node.outputs.clone()).unwrap_or_default();
+        outputs.into_iter().for_each(|output| self.forget(output));
     }
     /// Adds a function to the module.
     pub fn add_function(&mut self, graph: Graph) -> FuncId {

@@ -3,6 +3,7 @@
 use crate::arena::Arena;
 use crate::constant::Constants;
 use crate::ids::{ConstId, FuncId, NodeId, ValueId};
+use crate::infer::next_unknown;
 use crate::loc::Loc;
 use crate::op::Op;
 use crate::types::Type;
@@ -92,6 +93,8 @@ pub struct Graph {
     pub(crate) outputs: Vec<Port>,
     /// Declared state, kept by the runtime between runs.
     pub states: Vec<State>,
+    /// Number of the next fresh symbol; above that of every `?n` in a type.
+    pub(crate) unknowns: u32,
 }
 
 /// A named input or output.
@@ -176,6 +179,7 @@ impl Graph {
             inputs: Vec::new(),
             outputs: Vec::new(),
             states: Vec::new(),
+            unknowns: 0,
         }
     }
     /// Inputs, in order.
@@ -227,6 +231,10 @@ impl Graph {
             Def::Const(id) => Some(id),
             _ => None,
         }
+    }
+    /// Keeps fresh symbols above those in `ty`.
+    pub(crate) fn reserve_unknowns(&mut self, ty: &Type) {
+        self.unknowns = self.unknowns.max(next_unknown(ty));
     }
     /// The single reader of a value, if it has exactly one and that is a node.
     pub fn single_user(&self, value: ValueId) -> Option<NodeId> {

@@ -347,6 +347,18 @@ macro_rules! ops {
     };
 }
 
+impl From<UnaryKind> for Op {
+    fn from(kind: UnaryKind) -> Op {
+        Op::Unary(kind)
+    }
+}
+
+impl From<BinaryKind> for Op {
+    fn from(kind: BinaryKind) -> Op {
+        Op::Binary(kind)
+    }
+}
+
 /// Why [`Op::from_attrs`] failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpError {
