@@ -4,6 +4,7 @@ use crate::pass::{Pass, PassContext, PassError, Remark};
 use crate::pipeline::{Pipeline, Step};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::Module;
+use mokume_ir::verify::verify;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -48,17 +49,17 @@ pub enum PipelineError {
     /// The user's model, pipeline or data is the reason.
     #[error("{0}")]
     Failed(Report),
-    /// A pass panicked: a bug of mokume.
-    #[error("pass `{}` panicked: {}", .0.pass, .0.message)]
+    /// A pass panicked, or left a module that is not valid: a bug of mokume.
+    #[error("pass `{}` {}", .0.pass, .0.message)]
     Crashed(Box<Crash>),
 }
 
-/// All that is needed to see a panic again: run `pipeline` on `before`.
+/// All that is needed to see a bug again: run `pipeline` on `before`.
 #[derive(Debug, Clone)]
 pub struct Crash {
-    /// The pass that panicked, with its options.
+    /// The pass, with its options.
     pub pass: String,
-    /// What it said.
+    /// What it did: how it panicked, or which invariants the module breaks after it.
     pub message: String,
     /// The module as the pass found it.
     pub before: Module,
@@ -68,7 +69,7 @@ pub struct Crash {
 
 /// Runs `pipeline` on `module`.
 ///
-/// Errors  when a pass fails or panics. The module is then as far as the
+/// Errors  when a pass fails, panics or (asked by `verify_each`) leaves an invalid module. The module is then as far as the
 ///         pipeline came.
 pub fn run_pipeline(module: &mut Module, pipeline: &Pipeline, cx: &mut PassContext<'_>) -> Result<PipelineReport, PipelineError> {
     let passes = pipeline.steps().iter().map(|step| Ok((step, step.instantiate()?)));
@@ -91,13 +92,15 @@ fn run_step(
     let before = module.clone();
     let (edits, start) = (cx.edits(), Instant::now());
     cx.enter(&step.name);
-    match catch_unwind(AssertUnwindSafe(|| pass.run_module(module, cx))) {
-        Ok(Ok(())) => {}
+    let outcome = catch_unwind(AssertUnwindSafe(|| pass.run_module(module, cx)));
+    let bug = match outcome {
         Ok(Err(error)) => return Err(PipelineError::Failed(explain(error, step))),
-        Err(panic) => {
-            let message = panic_message(&*panic);
-            return Err(PipelineError::Crashed(Box::new(Crash { pass: step.to_string(), message, before, pipeline: rest() })));
-        }
+        Err(panic) => Some(format!("panicked: {}", panic_message(&*panic))),
+        Ok(Ok(())) if cx.verify_each => verify(module).err().map(|report| format!("left an invalid module:\n{report}")),
+        Ok(Ok(())) => None,
+    };
+    if let Some(message) = bug {
+        return Err(PipelineError::Crashed(Box::new(Crash { pass: step.to_string(), message, before, pipeline: rest() })));
     }
     Ok(PassReport {
         pass: step.to_string(),

@@ -88,6 +88,8 @@ pub struct PassContext<'a> {
     pub observer: &'a mut dyn Observer,
     /// Inputs of the model that stand for its use; empty without calibration data.
     pub calibration: Vec<Named>,
+    /// Verify the module after every pass.
+    pub verify_each: bool,
     /// Stop editing after this many edits of the whole pipeline.
     pub edit_limit: Option<usize>,
     pass: String,
@@ -96,7 +98,7 @@ pub struct PassContext<'a> {
 }
 
 impl<'a> PassContext<'a> {
-    /// A context without calibration data and edit limit.
+    /// A context without calibration data, verification and edit limit.
     pub fn new(executor: &'a dyn Executor, observer: &'a mut dyn Observer) -> Self {
         PassContext { executor, observer, calibration: Vec::new(), edit_limit: None, pass: String::new(), edits: 0, remarks: Vec::new() }
     }

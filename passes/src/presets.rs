@@ -20,7 +20,7 @@ macro_rules! presets {
 /// Folding shows the second `canonicalize` new constants; `cse` before `dce` leaves one of each.
 macro_rules! canonical {
     () => {
-        "canonicalize,fold-constants,canonicalize,cse,dce"
+        "canonicalize,fold-constants,inline,canonicalize,fold-affine,share-constants,cse,dce"
     };
 }
 

@@ -70,6 +70,9 @@ macro_rules! passes {
 passes! {
     crate::canonicalize::Canonicalize, "canonicalize", "one form for every exporter: no shape arithmetic, no moves that move nothing";
     crate::canonicalize::fold_constants::FoldConstants, "fold-constants", "evaluate nodes whose operands are constants";
+    crate::canonicalize::inline::Inline, "inline", "write functions out where they are used once or their condition is constant";
+    crate::canonicalize::fold_affine::FoldAffine, "fold-affine", "move scales and shifts after a product into its weights";
+    crate::canonicalize::share_constants::ShareConstants, "share-constants", "make a weight and its transposed copy one constant";
     crate::canonicalize::cse::Cse, "cse", "compute equal things once";
     crate::canonicalize::dce::Dce, "dce", "remove nodes, functions and constants that no output needs";
     crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";
