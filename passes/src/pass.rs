@@ -100,7 +100,16 @@ pub struct PassContext<'a> {
 impl<'a> PassContext<'a> {
     /// A context without calibration data, verification and edit limit.
     pub fn new(executor: &'a dyn Executor, observer: &'a mut dyn Observer) -> Self {
-        PassContext { executor, observer, calibration: Vec::new(), edit_limit: None, pass: String::new(), edits: 0, remarks: Vec::new() }
+        PassContext {
+            executor,
+            observer,
+            calibration: Vec::new(),
+            verify_each: false,
+            edit_limit: None,
+            pass: String::new(),
+            edits: 0,
+            remarks: Vec::new(),
+        }
     }
     /// Whether one more edit may be made; counts it.
     #[must_use]
