@@ -1,7 +1,23 @@
 //! The CPU op library: one file per op family. An op takes tensors and gives new ones; it knows nothing of graphs.
 
+pub mod activation;
 pub mod basic;
+pub mod binary;
+pub mod cast;
+pub mod elementwise;
+pub mod index;
+pub mod lanes;
+pub mod layout;
+pub mod math;
+pub mod movement;
 pub mod neural;
+pub mod number;
+pub mod reduce;
+pub mod select;
+pub mod shape;
+pub mod small_float;
+pub mod strided;
+pub mod unary;
 
 pub mod bit;
 pub mod conv;
@@ -94,4 +110,23 @@ impl OpContext<'_> {
 /// Errors  when the operands do not fit or there is no code for them.
 pub fn run(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     basic::run(op, inputs, cx).or_else(|| neural::run(op, inputs, cx)).unwrap_or_else(|| Err(OpError::unsupported(op.name())))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Runs `op` where no symbol has a value.
+    pub fn try_run(op: impl Into<Op>, inputs: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
+        let cx = OpContext { alloc: &Tensor::zeros, size_of: &|_| None };
+        run(&op.into(), inputs, &cx)
+    }
+    /// The outputs of `op`.
+    pub fn run_op(op: impl Into<Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
+        try_run(op, inputs).unwrap()
+    }
+    /// Whether `op` refuses the operands.
+    pub fn fails(op: impl Into<Op>, inputs: &[&Tensor]) -> bool {
+        try_run(op, inputs).is_err()
+    }
 }

@@ -1,0 +1,183 @@
+//! Ops that read elements at given indices: gather, gather_elements, gather_nd.
+
+use super::lanes::{CHUNK, for_chunks};
+use super::layout::{Odometer, around, axis, operands, strides, volume};
+use super::strided::{by_width, words, words_mut};
+use super::{OpContext, OpError};
+use crate::tensor::{Dims, Tensor, elem_bytes};
+use bytemuck::Pod;
+use mokume_ir::op::{Gather, GatherElements, GatherNd};
+use mokume_ir::types::Elem;
+
+/// The elements of an index tensor, counted from the front of an axis of `size` elements.
+///
+/// Errors  when one lies outside.
+pub fn positions(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
+    let position = |index: i64| -> Result<usize, OpError> {
+        let counted = if index < 0 { index.wrapping_add(size as i64) } else { index };
+        let found = usize::try_from(counted).ok().filter(|&position| position < size);
+        found.ok_or_else(|| OpError::operands(format!("index {index} of an axis of {size} elements")))
+    };
+    match indices.elem() {
+        Elem::I64 => indices.slice::<i64>().iter().map(|&index| position(index)).collect(),
+        Elem::I32 => indices.slice::<i32>().iter().map(|&index| position(index.into())).collect(),
+        elem => Err(OpError::operands(format!("indices of type {elem}"))),
+    }
+}
+
+/// Runs a gather.
+pub fn gather(op: &Gather, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let [x, indices] = operands(inputs)?;
+    let axis = axis(op.axis, x.rank())?;
+    let (_, count, inner) = around(x.dims(), axis);
+    let positions = positions(indices, count)?;
+    let dims: Dims = [&x.dims()[..axis], indices.dims(), &x.dims()[axis + 1..]].concat().into();
+    volume(&dims)?;
+    let mut out = cx.alloc(&dims, x.elem())?;
+    if out.is_empty() {
+        return Ok(vec![out]);
+    }
+    if inner == 1 {
+        by_width!(x.elem(), T => gather_elements_of_rows::<T>(words(x), count, &positions, words_mut(&mut out)));
+    } else {
+        gather_runs(x.bytes(), count, inner * elem_bytes(x.elem()), &positions, out.bytes_mut());
+    }
+    Ok(vec![out])
+}
+
+fn gather_elements_of_rows<T: Pod + Send + Sync>(x: &[T], count: usize, positions: &[usize], out: &mut [T]) {
+    let row = positions.len();
+    for_chunks(out, (CHUNK / row).max(1) * row, |offset, part| {
+        for (i, out) in part.chunks_mut(row).enumerate() {
+            let x = &x[(offset / row + i) * count..][..count];
+            out.iter_mut().zip(positions).for_each(|(out, &position)| *out = x[position]);
+        }
+    });
+}
+
+/// Copies runs of `run` bytes.
+fn gather_runs(x: &[u8], count: usize, run: usize, positions: &[usize], out: &mut [u8]) {
+    for_chunks(out, (4 * CHUNK / run).max(1) * run, |offset, part| {
+        for (i, out) in part.chunks_mut(run).enumerate() {
+            let (outer, k) = ((offset / run + i) / positions.len(), (offset / run + i) % positions.len());
+            out.copy_from_slice(&x[(outer * count + positions[k]) * run..][..run]);
+        }
+    });
+}
+
+/// Runs a gather_elements.
+pub fn gather_elements(op: &GatherElements, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let [x, indices] = operands(inputs)?;
+    let places = element_places(x, indices, op.axis)?;
+    let mut out = cx.alloc(indices.dims(), x.elem())?;
+    by_width!(x.elem(), T => read_places::<T>(words(x), &places, words_mut(&mut out)));
+    Ok(vec![out])
+}
+
+fn read_places<T: Pod>(x: &[T], places: &[usize], out: &mut [T]) {
+    out.iter_mut().zip(places).for_each(|(out, &place)| *out = x[place]);
+}
+
+/// Where in `x` every element of `indices` points: its own coordinates, but the index along `axis`.
+pub fn element_places(x: &Tensor, indices: &Tensor, along: i64) -> Result<Vec<usize>, OpError> {
+    let along = axis(along, x.rank())?;
+    let fits = |i: usize| i == along || indices.dims()[i] <= x.dims()[i];
+    if indices.rank() != x.rank() || !(0..x.rank()).all(fits) {
+        return Err(OpError::operands(format!("indices {:?} along axis {along} of {:?}", indices.dims(), x.dims())));
+    }
+    let mut places = positions(indices, x.dims()[along])?;
+    let strides = strides(x.dims());
+    let mut odometer = Odometer::new(indices.dims(), 0);
+    for place in &mut places {
+        let own: usize = odometer.at().iter().zip(&strides).map(|(index, stride)| index * stride).sum();
+        *place = own + *place * strides[along] - odometer.at()[along] * strides[along];
+        odometer.step();
+    }
+    Ok(places)
+}
+
+/// Runs a gather_nd.
+pub fn gather_nd(op: &GatherNd, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let [x, indices] = operands(inputs)?;
+    let batch = usize::try_from(op.batch_dims).unwrap_or(usize::MAX);
+    let bad = || OpError::operands(format!("gather_nd of {x:?} at {indices:?} with {batch} batch axes"));
+    if batch >= indices.rank() || batch > x.rank() || x.dims()[..batch] != indices.dims()[..batch] {
+        return Err(bad());
+    }
+    let (runs, depth) = tuple_places(&x.dims()[batch..], indices)?;
+    let dims: Dims = [&indices.dims()[..indices.rank() - 1], &x.dims()[batch + depth..]].concat().into();
+    volume(&dims)?;
+    let mut out = cx.alloc(&dims, x.elem())?;
+    let run = x.dims()[batch + depth..].iter().product::<usize>() * elem_bytes(x.elem());
+    let slab = x.dims()[batch..].iter().product::<usize>() * elem_bytes(x.elem());
+    let per_batch = indices.dims()[batch..indices.rank() - 1].iter().product::<usize>();
+    if out.is_empty() {
+        return Ok(vec![out]);
+    }
+    let bytes = x.bytes();
+    for_chunks(out.bytes_mut(), (4 * CHUNK / run).max(1) * run, |offset, part| {
+        for (i, out) in part.chunks_mut(run).enumerate() {
+            let i = offset / run + i;
+            out.copy_from_slice(&bytes[i / per_batch * slab + runs[i] * run..][..run]);
+        }
+    });
+    Ok(vec![out])
+}
+
+/// For every tuple in the last axis of `indices`: the number of the slice of `dims` it points at; and the length of a tuple.
+pub fn tuple_places(dims: &[usize], indices: &Tensor) -> Result<(Vec<usize>, usize), OpError> {
+    let depth = indices.dims().last().copied().unwrap_or(usize::MAX);
+    if indices.elem() != Elem::I64 || depth > dims.len() {
+        return Err(OpError::operands(format!("index tuples {indices:?} of {dims:?}")));
+    }
+    let count = indices.dims()[..indices.rank() - 1].iter().product();
+    let values = indices.slice::<i64>();
+    let place = |tuple: &[i64]| {
+        tuple.iter().zip(dims).try_fold(0, |place, (&index, &size)| {
+            let counted = if index < 0 { index.wrapping_add(size as i64) } else { index };
+            let position = usize::try_from(counted).ok().filter(|&position| position < size);
+            let position = position.ok_or_else(|| OpError::operands(format!("index {index} of an axis of {size} elements")))?;
+            Ok(place * size + position)
+        })
+    };
+    let places = (0..count).map(|i| place(&values[i * depth..(i + 1) * depth])).collect::<Result<_, OpError>>()?;
+    Ok((places, depth))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::{fails, run_op as run};
+
+    fn grid() -> Tensor {
+        Tensor::f32s(&[2, 3], &[0.0, 1.0, 2.0, 10.0, 11.0, 12.0])
+    }
+
+    #[test]
+    fn gathers_rows_and_columns() {
+        let indices = Tensor::i64s(&[2], &[-1, 0]);
+        assert_eq!(run(Gather { axis: 0 }, &[&grid(), &indices])[0].slice::<f32>(), [10.0, 11.0, 12.0, 0.0, 1.0, 2.0]);
+        let columns = run(Gather { axis: 1 }, &[&grid(), &indices]).remove(0);
+        assert_eq!((columns.dims(), columns.slice::<f32>()), (&[2, 2][..], &[2.0, 0.0, 12.0, 10.0][..]));
+        let scalar = Tensor::of(&[], Elem::I32, &[1]);
+        assert_eq!(run(Gather { axis: 0 }, &[&grid(), &scalar])[0].dims(), [3]);
+        assert!(fails(Gather { axis: 0 }, &[&grid(), &Tensor::i64s(&[1], &[2])]));
+        assert!(fails(Gather { axis: 0 }, &[&grid(), &Tensor::i64s(&[1], &[i64::MIN])]));
+    }
+
+    #[test]
+    fn gathers_elements() {
+        let indices = Tensor::i64s(&[1, 3], &[1, 0, -1]);
+        assert_eq!(run(GatherElements { axis: 0 }, &[&grid(), &indices])[0].slice::<f32>(), [10.0, 1.0, 12.0]);
+        assert!(fails(GatherElements { axis: 0 }, &[&grid(), &Tensor::i64s(&[1, 4], &[0; 4])]));
+    }
+
+    #[test]
+    fn gathers_tuples() {
+        let indices = Tensor::i64s(&[2, 2], &[0, 2, 1, -3]);
+        assert_eq!(run(GatherNd { batch_dims: 0 }, &[&grid(), &indices])[0].slice::<f32>(), [2.0, 10.0]);
+        let rows = Tensor::i64s(&[2, 1], &[2, 0]);
+        assert_eq!(run(GatherNd { batch_dims: 1 }, &[&grid(), &rows])[0].slice::<f32>(), [2.0, 10.0]);
+        assert!(fails(GatherNd { batch_dims: 2 }, &[&grid(), &rows]));
+    }
+}
