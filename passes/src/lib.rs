@@ -19,3 +19,6 @@ pub mod term;
 
 pub mod canonicalize;
 pub mod quantize;
+
+#[cfg(test)]
+mod testing;

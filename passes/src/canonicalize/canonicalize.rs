@@ -4,13 +4,13 @@
 //! After   %7 = reshape %6 {shape = [batch*seq, 576]} ; %10 = matmul %7, %8 {transpose_b = true}
 //!
 //! Shape arithmetic becomes attributes, moves that move nothing go, moves of moves merge, constants stand on the right,
-//! transposes of matmul operands become flags. The rules are in [`arithmetic`](super::arithmetic),
+//! transposes of matmul operands become flags. The rules are in [`arithmetic`](super::arithmetic), [`ints`](super::ints),
 //! [`movement`](super::movement) and [`matrix`](super::matrix); every one makes the graph smaller or strictly more canonical.
 //!
 //! Exactness   exact up to the sign of zeros and, for `pow` and `1/sqrt`, the rounding of the cheaper op.
 //! Cost        a few sweeps over the nodes.
 
-use super::{arithmetic, matrix, movement};
+use super::{arithmetic, ints, matrix, movement};
 use crate::pass::{Pass, PassContext, PassError};
 use crate::query;
 use crate::term::{self, Rule};
@@ -25,7 +25,7 @@ options! {
     Canonicalize {}
 }
 
-const RULES: [&[Rule]; 3] = [movement::RULES, arithmetic::RULES, matrix::RULES];
+const RULES: [&[Rule]; 4] = [ints::RULES, movement::RULES, arithmetic::RULES, matrix::RULES];
 
 /// Rules shrink the graph or move along a partial order, so that sweeps end by themselves; this bounds a mistake.
 const MAX_SWEEPS: usize = 16;

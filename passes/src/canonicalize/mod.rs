@@ -6,10 +6,13 @@ pub mod dce;
 pub mod fold_affine;
 pub mod fold_constants;
 pub mod inline;
+pub mod ints;
 pub mod matrix;
 pub mod movement;
 pub mod share_constants;
 
 #[allow(clippy::module_inception, reason = "a pass and its file have one name")]
 mod canonicalize;
+#[cfg(test)]
+mod tests;
 pub use self::canonicalize::Canonicalize;

@@ -24,7 +24,7 @@ pub const RULES: &[Rule] = &[
 
 /// A reshape to known sizes.
 pub fn reshape_to(x: impl Into<Term>, dims: &[Dim]) -> Term {
-    apply(Reshape { shape: Ints::Known(dims.to_vec()), allow_zero: true }, [x.into()])
+    apply(Reshape { shape: Ints::Known(dims.to_vec()), allow_zero: false }, [x.into()])
 }
 
 /// Sizes of a value when every one follows from the sizes of the inputs.
@@ -34,7 +34,11 @@ pub fn static_dims<'e>(editor: &'e Editor<'_>, value: ValueId) -> Option<&'e [Di
 
 fn squeeze_as_reshape(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
     let node = &editor[id];
-    let moves = matches!(node.op, Op::Squeeze(_) | Op::Unsqueeze(_)) || matches!(&node.op, Op::Reshape(op) if op.shape.known().is_none());
+    let moves = match &node.op {
+        Op::Squeeze(_) | Op::Unsqueeze(_) => true,
+        Op::Reshape(op) => op.shape.known().is_none() || op.allow_zero,
+        _ => false,
+    };
     let dims = static_dims(editor, output(node)?).filter(|_| moves)?;
     Some(reshape_to(node.inputs[0], dims))
 }
