@@ -3,8 +3,9 @@
 //! Mapped data of types at least a byte wide is viewed, not copied, when it is aligned. Narrower types are unpacked to a
 //! byte each: signed integers with their sign, everything else as its code.
 
+use crate::memory::Buffer;
 use crate::ops::OpError;
-use crate::tensor::{Buffer, Scales, Tensor, elem_bytes};
+use crate::tensor::{Scales, Tensor, elem_bytes};
 use bytes::Bytes;
 use mokume_ir::constant::{Constant, QuantData, packed_bytes};
 use mokume_ir::types::Elem;

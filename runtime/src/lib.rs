@@ -4,9 +4,11 @@ pub mod artifact;
 mod bind;
 mod error;
 mod exec;
+mod plan;
 mod state;
 
 pub mod convert;
+pub mod memory;
 pub mod ops;
 pub mod program;
 pub mod session;

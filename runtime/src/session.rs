@@ -2,6 +2,7 @@
 
 use crate::bind::{Constraint, Declared, Scope, arrange, constraints, solve};
 use crate::exec::{Observer, Run};
+use crate::plan::{Memory, Planner, Signature};
 use crate::program::Program;
 use crate::state::States;
 use crate::tensor::Tensor;
@@ -37,6 +38,7 @@ pub struct Session {
     inputs: Vec<Declared>,
     outputs: Vec<Declared>,
     states: States,
+    planner: Planner,
 }
 
 impl Session {
@@ -52,7 +54,7 @@ impl Session {
         let states = States::new(main)?;
         let inputs = declared.iter().enumerate().filter(|(i, _)| !states.is_input(*i)).map(|(_, input)| input.clone()).collect();
         let outputs = main.outputs().iter().enumerate().filter(|(i, _)| !states.is_output(*i)).map(|(_, port)| declare(port)).collect();
-        Ok(Session { program, pool, options, declared, inputs, outputs, states })
+        Ok(Session { program, pool, options, declared, inputs, outputs, states, planner: Planner::default() })
     }
     /// Name and type of every input; states are hidden.
     pub fn inputs(&self) -> &[Declared] {
@@ -65,6 +67,10 @@ impl Session {
     /// The program.
     pub fn program(&self) -> &Arc<Program> {
         &self.program
+    }
+    /// Bytes that the last run took beside constants, inputs and state.
+    pub fn peak_bytes(&self) -> usize {
+        self.planner.peak_bytes()
     }
     /// Forgets all state.
     pub fn reset(&mut self) {
@@ -100,21 +106,34 @@ impl Session {
         observe: Option<&'o mut Observer<'o>>,
     ) -> Result<Vec<(String, Tensor)>, Report> {
         let given = self.given(inputs)?;
+        let signature: Signature = given.iter().map(|tensor| tensor.dims().into()).collect();
         let mut scope = Scope::default();
         let constraints = self.constraints(&given);
         solve(&mut scope, &constraints)?;
         let arguments = self.states.arguments(given, &self.declared, &scope)?;
-        let (program, max_trips) = (&self.program, self.options.max_trips);
-        let results = self.pool.install(|| {
-            let alloc = |dims: &[usize], elem| Tensor::zeros(dims, elem);
-            let mut run = Run { program, alloc: &alloc, observe, max_trips, depth: 0 };
-            run.function(program.module.entry, arguments, scope)
-        });
+        let mut memory = self.planner.begin(&signature);
+        let results = self.execute(arguments, scope, &mut memory, observe);
+        self.planner.end(&signature, memory);
         let results = results.inspect_err(|_| self.states.reset())?;
         let results = self.states.keep(results);
         Ok(self.outputs.iter().map(|output| output.name.clone()).zip(results).collect())
     }
 
+    fn execute<'o>(
+        &self,
+        arguments: Vec<Tensor>,
+        scope: Scope<'_>,
+        memory: &mut Memory,
+        observe: Option<&'o mut Observer<'o>>,
+    ) -> Result<Vec<Tensor>, Diagnostic> {
+        let (program, max_trips) = (&self.program, self.options.max_trips);
+        self.pool.install(move || {
+            let alloc = |dims: &[usize], elem| memory.alloc(dims, elem);
+            let mut run = Run { program, alloc: &alloc, observe, max_trips, depth: 0 };
+            let outputs = run.function(program.module.entry, arguments, scope)?;
+            Ok(outputs.into_iter().map(Tensor::on_heap).collect())
+        })
+    }
     fn given(&self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Report> {
         let hidden = self.declared.iter().enumerate().filter(|(i, _)| self.states.is_input(*i));
         let hidden: Vec<&str> = hidden.map(|(_, input)| input.name.as_str()).collect();

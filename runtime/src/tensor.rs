@@ -4,18 +4,14 @@
 //!         u8, `f4e2m1` as its code); the small floats are their codes; bool is one byte, 0 or 1. Codes of quantized types
 //!         take one u8 each, unsigned form (see `Levels::affine`), beside scales and zero points.
 
-use bytes::Bytes;
+use crate::memory::Buffer;
 use half::{bf16, f16};
 use mokume_ir::types::Elem;
 use smallvec::SmallVec;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::sync::Arc;
 
 /// Sizes of a tensor.
 pub type Dims = SmallVec<[usize; 6]>;
-
-/// Alignment of every buffer, in bytes: a cache line, and the widest vector.
-pub const ALIGN: usize = 64;
 
 /// A rust type that is the native form of some element type.
 pub trait Scalar: bytemuck::Pod + Send + Sync + PartialOrd + Default {
@@ -59,81 +55,6 @@ pub fn elem_bytes(elem: Elem) -> usize {
     elem.bits().div_ceil(8) as usize
 }
 
-/// Memory of tensors.
-pub struct Buffer {
-    ptr: *mut u8,
-    len: usize,
-    owner: Owner,
-}
-
-enum Owner {
-    Heap(Layout),
-    /// Read only.
-    Bytes(#[allow(dead_code, reason = "keeps the memory alive")] Bytes),
-    /// A part of another buffer, which nothing else uses meanwhile.
-    Part(#[allow(dead_code, reason = "keeps the memory alive")] Arc<Buffer>),
-}
-
-// SAFETY: a buffer is plain memory; writes need `&mut Buffer`.
-unsafe impl Send for Buffer {}
-// SAFETY: shared access only reads.
-unsafe impl Sync for Buffer {}
-
-impl Buffer {
-    /// Zeroed memory of `len` bytes, aligned to [`ALIGN`].
-    pub fn zeroed(len: usize) -> Self {
-        let Ok(layout) = Layout::from_size_align(len.max(1), ALIGN) else { handle_alloc_error(Layout::new::<u8>()) };
-        // SAFETY: the layout has a non-zero size.
-        let ptr = unsafe { alloc_zeroed(layout) };
-        if ptr.is_null() {
-            handle_alloc_error(layout);
-        }
-        Buffer { ptr, len, owner: Owner::Heap(layout) }
-    }
-    /// A read-only view of bytes. Unaligned bytes are copied, as typed access needs alignment.
-    pub fn from_bytes(bytes: Bytes, align: usize) -> Self {
-        if !(bytes.as_ptr() as usize).is_multiple_of(align.max(1)) {
-            let mut copy = Buffer::zeroed(bytes.len());
-            copy.bytes_mut().copy_from_slice(&bytes);
-            return copy;
-        }
-        Buffer { ptr: bytes.as_ptr().cast_mut(), len: bytes.len(), owner: Owner::Bytes(bytes) }
-    }
-    /// The part `offset..offset + len` of a slab, writable.
-    ///
-    /// # Safety
-    /// While the part lives nothing else may read or write these bytes of the slab.
-    ///
-    /// Panics  when the part does not lie in the slab.
-    pub unsafe fn part(slab: &Arc<Buffer>, offset: usize, len: usize) -> Self {
-        assert!(offset.checked_add(len).is_some_and(|end| end <= slab.len), "part of a slab out of range");
-        // SAFETY: in range by the check above.
-        Buffer { ptr: unsafe { slab.ptr.add(offset) }, len, owner: Owner::Part(slab.clone()) }
-    }
-    /// The memory.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `ptr` is valid for `len` bytes as long as the owner lives.
-        unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
-    }
-    /// The memory, writable.
-    ///
-    /// Panics  for a view of bytes.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        assert!(!matches!(self.owner, Owner::Bytes(_)), "a view of bytes is read only");
-        // SAFETY: as `bytes`, and `&mut self` excludes other access.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr, self.len) }
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if let Owner::Heap(layout) = self.owner {
-            // SAFETY: allocated with this layout.
-            unsafe { dealloc(self.ptr, layout) }
-        }
-    }
-}
-
 /// Scales of a quantized tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scales {
@@ -173,8 +94,8 @@ impl Tensor {
     /// Panics  when the buffer is too small or misaligned.
     pub fn in_buffer(dims: &[usize], elem: Elem, buffer: Arc<Buffer>) -> Self {
         let width = elem_bytes(elem);
-        assert!(dims.iter().product::<usize>() * width <= buffer.len, "buffer too small for {dims:?} {elem}");
-        assert!(width == 0 || (buffer.ptr as usize).is_multiple_of(width.min(8)), "buffer misaligned for {elem}");
+        assert!(dims.iter().product::<usize>() * width <= buffer.len(), "buffer too small for {dims:?} {elem}");
+        assert!(width == 0 || (buffer.address()).is_multiple_of(width.min(8)), "buffer misaligned for {elem}");
         Tensor { dims: dims.into(), elem, buffer, strings: None, spare: None, scales: None }
     }
     /// A tensor of these elements.
@@ -292,9 +213,18 @@ impl Tensor {
         assert_eq!(elem_bytes(elem), elem_bytes(self.elem), "bitcast of {} to {elem}", self.elem);
         Tensor { elem, ..self.clone() }
     }
+    /// The tensor in memory of its own when it lies in a slab, so that it may outlive the run.
+    pub(crate) fn on_heap(self) -> Self {
+        if !self.buffer.is_part() {
+            return self;
+        }
+        let mut copy = Buffer::zeroed(self.buffer.len());
+        copy.bytes_mut().copy_from_slice(self.buffer.bytes());
+        Tensor { buffer: Arc::new(copy), ..self }
+    }
     /// True when no other tensor shares the buffer, so that it may be overwritten.
     pub fn is_unique(&mut self) -> bool {
-        Arc::get_mut(&mut self.buffer).is_some_and(|buffer| !matches!(buffer.owner, Owner::Bytes(_)))
+        Arc::get_mut(&mut self.buffer).is_some_and(|buffer| buffer.is_writable())
     }
 }
 
