@@ -81,6 +81,11 @@ impl Constant {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// True for a quantized constant whose data was released, as kernels hold it in their own layout.
+    pub fn is_released(&self) -> bool {
+        let bytes = self.ty.shape.as_known().and_then(|dims| packed_bytes(&dims, self.ty.elem));
+        self.ty.elem.quant().is_some() && self.quant.is_none() && self.data.is_empty() && bytes.is_some_and(|bytes| bytes > 0)
+    }
     /// Bytes of data, scales and zero points.
     pub fn byte_len(&self) -> usize {
         self.data.len() + self.quant.as_ref().map_or(0, |q| q.scales.len() + q.zero_points.len())
