@@ -51,6 +51,7 @@ fn program() -> Program {
     let x = editor.add_input("x", f32s(&[batch.clone(), seq.clone(), 100i64.into()]));
     let kv = editor.add_input("past", f32s(&[batch.clone(), 1i64.into(), past, 32i64.into()]));
     let names = editor.add_input("names", Type::Opt(Box::new(Type::Seq(Box::new(Type::tensor(Shape::Unranked, Elem::String))))));
+    let odd = editor.add_input("odd", f32s(&[odd]));
     let bit = BitMatmul {
         a_bits: 8,
         a_levels: Levels::Signed,
@@ -80,9 +81,9 @@ fn program() -> Program {
     let out = editor[out].outputs[0];
     let real = editor.insert_typed(Dequantize {}.into(), &[w], vec![f32s(&[32i64.into(), 100i64.into()])], Loc::name("w"));
     let real = editor[real].outputs[0];
-    let sum = editor.insert_typed(Op::Binary(BinaryKind::Add), &[out, out], vec![f32s(&[odd])], Loc::name("sum"));
+    let sum = editor.insert_typed(Op::Binary(BinaryKind::Add), &[out, out], vec![f32s(&heads)], Loc::name("sum"));
     let sum = editor[sum].outputs[0];
-    for (name, value) in [("out", sum), ("present", present), ("real", real), ("text", text), ("names", names)] {
+    for (name, value) in [("out", sum), ("present", present), ("real", real), ("text", text), ("names", names), ("odd", odd)] {
         editor.add_output(name, value);
     }
     editor.declare_state(State { input: 1, output: 1, axis: Some(2) });

@@ -1,12 +1,11 @@
-//! A manifest and data sections as a module. Everything is checked here that the IR's verifier presupposes: numbers in range,
-//! known words, data of the right size.
+//! A manifest and data sections as a module. Checks what the IR presupposes: numbers in range, known words; the rest is the
+//! verifier's.
 
 use super::container::{Kind, Section};
 use super::manifest::{self as m, AttrValue, Place, TypeForm};
-use crate::convert;
 use bytes::Bytes;
 use mokume_ir::attr::Attr;
-use mokume_ir::constant::{Constant, QuantData, packed_bytes};
+use mokume_ir::constant::{Constant, QuantData};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::dim::{Dim, DimFn};
 use mokume_ir::edit::Editor;
@@ -72,56 +71,22 @@ impl<'s> Decoder<'s> {
         let dims = constant.dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
         let elem = elem(constant.elem.as_ref())?;
         let hash = constant.hash[..].try_into().map_err(|_| "a hash has 32 bytes")?;
-        let bytes = packed_bytes(&dims, elem).ok_or("its size overflows")?;
         let data = match &constant.data {
             Some(data) => self.data(data, Kind::Data)?,
-            None if elem.quant().is_some() => Bytes::new(),
-            None => return Err("without data".into()),
+            None => Bytes::new(),
         };
-        if elem != Elem::String && constant.data.is_some() && data.len() != bytes {
-            return Err(format!("{} bytes where {bytes} are due", data.len()));
-        }
-        let quant = self.quant_data(constant, &dims, elem)?;
-        let constant = Constant { ty: TensorType::new(Shape::known(&dims), elem), data, quant, hash };
-        if elem == Elem::String {
-            convert::to_tensor(&constant).map_err(|error| error.to_string())?;
-        }
-        Ok(constant)
+        let quant = constant.scales.as_ref().map(|scales| self.quant_data(scales, constant.zero_points.as_ref())).transpose()?;
+        Ok(Constant { ty: TensorType::new(Shape::known(&dims), elem), data, quant, hash })
     }
-    fn quant_data(&self, constant: &m::Constant, dims: &[usize], elem: Elem) -> Result<Option<QuantData>, Wrong> {
-        let (Some(scales), Some(quant)) = (&constant.scales, elem.quant()) else {
-            return match (elem.quant(), &constant.data) {
-                (Some(_), Some(_)) => Err("without scales".into()),
-                _ => Ok(None),
-            };
-        };
-        let count = scale_count(dims, quant).ok_or("its scales do not fit its sizes")?;
-        let scales = self.data(scales, Kind::Data)?;
-        let zero_points = constant.zero_points.as_ref().map_or(Ok(Bytes::new()), |data| self.data(data, Kind::Data))?;
-        let zeros = if quant.zero_point { count } else { 0 };
-        if (scales.len(), zero_points.len()) != (count * 4, zeros * 4) {
-            return Err(format!("{} scales and {} zero points where {count} and {zeros} are due", scales.len() / 4, zero_points.len() / 4));
-        }
-        Ok(Some(QuantData { scales, zero_points }))
+    fn quant_data(&self, scales: &m::Data, zero_points: Option<&m::Data>) -> Result<QuantData, Wrong> {
+        let zero_points = zero_points.map_or(Ok(Bytes::new()), |data| self.data(data, Kind::Data))?;
+        Ok(QuantData { scales: self.data(scales, Kind::Data)?, zero_points })
     }
 }
 
 /// The finding that the manifest is wrong.
 pub(crate) fn broken(wrong: Wrong) -> Report {
     Diagnostic::input("artifact::manifest", format!("the manifest is broken: {wrong}")).into()
-}
-
-/// Number of scales of a quantized tensor; none when the granularity does not fit the sizes.
-fn scale_count(dims: &[usize], quant: QuantType) -> Option<usize> {
-    match quant.granularity {
-        Granularity::Tensor => Some(1),
-        Granularity::Axis(axis) => dims.get(axis as usize).copied(),
-        Granularity::Block { axis, along, size } => {
-            let blocks = dims.get(along as usize)?.div_ceil((size as usize).max(1));
-            dims.get(axis as usize)?.checked_mul(blocks).filter(|_| size > 0)
-        }
-        Granularity::Row => Some(dims.split_last()?.1.iter().product()),
-    }
 }
 
 /// Builds a function.

@@ -68,12 +68,11 @@ impl Encoder {
     }
     fn encode_constant(&mut self, constant: &Constant) -> m::Constant {
         let dims = constant.dims();
-        let absent = constant.data.is_empty() && !constant.is_empty();
         m::Constant {
             dims: dims.iter().map(|&dim| dim as u64).collect(),
             elem: Some(elem(constant.ty.elem)),
             hash: Bytes::copy_from_slice(&constant.hash),
-            data: (!absent).then(|| self.data(&constant.data)),
+            data: (!constant.is_released()).then(|| self.data(&constant.data)),
             scales: constant.quant.as_ref().map(|quant| self.data(&quant.scales)),
             zero_points: constant.quant.as_ref().map(|quant| self.data(&quant.zero_points)),
         }

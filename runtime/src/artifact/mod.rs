@@ -18,6 +18,7 @@ use container::Section;
 use decode::Decoder;
 use encode::Encoder;
 use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::verify::verify_compiled;
 use prost::Message;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -77,6 +78,7 @@ pub fn from_bytes(bytes: Bytes, options: &ReadOptions) -> Result<Program, Report
     let manifest = sections.first().map(|section| section.bytes.clone()).unwrap_or_default();
     let manifest = manifest::Manifest::decode(manifest).map_err(|error| decode::broken(error.to_string()))?;
     let module = Decoder::new(&sections).module(&manifest)?;
+    verify_compiled(&module)?;
     Ok(Program::interpret(module))
 }
 
