@@ -48,6 +48,11 @@ impl<'m> Editor<'m> {
     pub fn function(&self) -> FuncId {
         self.function
     }
+    /// An editor of another function of the same module, such as one just added.
+    pub fn enter(&mut self, function: FuncId) -> Editor<'_> {
+        debug_assert_ne!(function, self.function, "two editors of one function");
+        Editor::new(self.module, function)
+    }
     /// How many edits were made.
     pub fn edits(&self) -> usize {
         self.edits

@@ -21,6 +21,7 @@ pub mod op;
 pub mod order;
 pub mod petgraph;
 pub mod quant;
+pub mod random;
 mod same;
 pub mod text;
 pub mod types;

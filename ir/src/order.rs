@@ -8,14 +8,16 @@ use crate::ids::{Id, NodeId, ValueId};
 
 /// All live nodes in canonical order. On a cyclic graph (the verifier refuses it) the nodes of a cycle come in some order.
 pub fn order(graph: &Graph) -> Vec<NodeId> {
-    let mut walk = Walk { graph, seen: vec![false; graph.node_bound()], order: Vec::with_capacity(graph.node_bound()) };
-    for port in graph.outputs() {
-        walk.visit_value(port.value);
-    }
+    let mut walk = Walk::from_outputs(graph);
     for id in graph.node_ids() {
         walk.visit(id);
     }
     walk.order
+}
+
+/// The nodes that outputs need, in canonical order.
+pub fn needed(graph: &Graph) -> Vec<NodeId> {
+    Walk::from_outputs(graph).order
 }
 
 struct Walk<'g> {
@@ -24,7 +26,14 @@ struct Walk<'g> {
     order: Vec<NodeId>,
 }
 
-impl Walk<'_> {
+impl<'g> Walk<'g> {
+    fn from_outputs(graph: &'g Graph) -> Self {
+        let mut walk = Walk { graph, seen: vec![false; graph.node_bound()], order: Vec::with_capacity(graph.node_bound()) };
+        for port in graph.outputs() {
+            walk.visit_value(port.value);
+        }
+        walk
+    }
     fn visit_value(&mut self, value: ValueId) {
         if let Def::Node(id, _) = self.graph[value].def {
             self.visit(id);

@@ -20,6 +20,7 @@
 //! Floats print in the shortest form that reads back equal, and never like integers; a NaN other than the canonical one,
 //! and the floats of 8 and 4 bits, print as hexadecimal bits. Symbols that are not plain words are quoted.
 
+mod dead;
 mod elements;
 mod lex;
 pub(crate) mod number;

@@ -1,15 +1,15 @@
 //! Canonical numbers of functions, constants and values: the order in which the text first mentions them.
 
+use super::dead;
 use crate::arena::Map;
 use crate::attr::Attr;
 use crate::graph::{Def, Graph, Module};
 use crate::ids::{ConstId, FuncId, Id, NodeId, ValueId};
 use crate::op::Op;
-use crate::order::order;
 
 /// The numbers of a module.
 pub struct Numbers {
-    /// Functions in order: the entry, those reachable from it by first mention, then the others by id.
+    /// Functions in order: the entry, those reachable from it by first mention, then the others by name.
     pub functions: Vec<FuncNumbers>,
     /// Mentioned constants in order.
     pub constants: Vec<ConstId>,
@@ -21,7 +21,7 @@ pub struct Numbers {
 pub struct FuncNumbers {
     /// The function.
     pub id: FuncId,
-    /// Its live nodes in canonical order.
+    /// Its nodes in canonical order, those that no output needs at the end.
     pub nodes: Vec<NodeId>,
     values: Map<ValueId, Option<u32>>,
     next: u32,
@@ -31,9 +31,9 @@ impl Numbers {
     /// The numbers of `module`.
     pub fn new(module: &Module) -> Self {
         let mut numbers = Numbers { functions: vec![], constants: vec![], function_numbers: Map::new(), constant_numbers: Map::new() };
-        for root in std::iter::once(module.entry).chain(module.functions.ids()) {
-            numbers.reach(module, root);
-        }
+        let mut roots: Vec<FuncId> = module.functions.ids().collect();
+        roots.sort_by_key(|&id| (id != module.entry, &module[id].name, id));
+        roots.into_iter().for_each(|root| numbers.reach(module, root));
         numbers
     }
     /// The number of a function; none when it does not exist.
@@ -50,7 +50,7 @@ impl Numbers {
         self.mention_function(module, root);
         while let Some(function) = self.functions.get(at).map(|function| function.id) {
             let graph = &module[function];
-            let nodes = order(graph);
+            let nodes = dead::with_dead(module, graph);
             for &node in &nodes {
                 functions_of(&graph[node].op).into_iter().for_each(|callee| self.mention_function(module, callee));
                 graph[node].inputs.iter().for_each(|&value| self.mention_constant(graph, value));

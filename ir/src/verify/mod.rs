@@ -15,6 +15,11 @@
 //! Ports: input names of the entry are unique, and so are its output names. States belong to the entry, name existing
 //! ports, each at most once; both ports have one type, but for the size along the growing axis.
 //!
+//! Types: operands fit every op ([`infer`](crate::infer) agrees), and the declared types of results *agree* with the inferred ones:
+//! same number of results, same element types, same rank where both are known, and no axis on which the two sizes are
+//! provably different, that is, differ by a number other than 0 in normal form. So a declared type may know more than
+//! inference (the model says so, the run checks it) or less (a rewrite forgot), but never contradict it.
+//!
 //! # Not checked
 //!
 //! The contents of constants beyond their size (codes above the last of five or three levels, bools other than 0 and 1,
@@ -64,6 +69,7 @@ fn check(module: &Module, compiled: bool) -> Result<Verified<'_>, Report> {
     if findings.is_empty() {
         constants::check(module, compiled, &mut findings);
         ports::check(module, &mut findings);
+        types::check(module, &mut findings);
     }
     match Report::from_findings(findings) {
         Some(report) => Err(report),
