@@ -419,27 +419,5 @@ impl fmt::Debug for Dim {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_expressions_have_one_form() {
-        let (p, s) = (Dim::symbol("past"), Dim::symbol("seq"));
-        assert_eq!(p.plus(&s), s.plus(&p));
-        assert_eq!(p.plus(&s).minus(&p), s);
-        assert_eq!(p.plus(&s).to_string(), "past + seq");
-        let two = Dim::from(2i64);
-        assert_eq!(p.times(&two).floor_div(&two), p);
-        assert_eq!(p.times(&s).exact_div(&s), Some(p.clone()));
-        assert_eq!(p.minus(&two).call(DimFn::Max, &p), p);
-        assert_eq!(p.call(DimFn::Broadcast, &Dim::from(1i64)), p);
-    }
-
-    #[test]
-    fn evaluates_floor_division_and_mod_like_python() {
-        assert_eq!(DimFn::FloorDiv.apply(-7, 2), Some(-4));
-        assert_eq!(DimFn::Mod.apply(-7, 2), Some(1));
-        assert_eq!(DimFn::FloorDiv.apply(1, 0), None);
-        assert_eq!(DimFn::Broadcast.apply(3, 4), None);
-    }
-}
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

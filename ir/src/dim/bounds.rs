@@ -9,23 +9,54 @@ struct Interval {
     high: i128,
 }
 
+/// How many functions a proof takes apart.
+const DEPTH: u32 = 6;
+
 impl Dim {
-    /// True when it is 0 or more for all sizes of the symbols.
+    /// True when it is 0 or more for all sizes of the symbols; false when that is not so, or not found.
     pub fn is_non_negative(&self) -> bool {
-        interval(self).low >= 0
+        non_negative(self, DEPTH)
     }
-    /// True when it is 1 or more for all sizes of the symbols.
+    /// True when it is 1 or more for all sizes of the symbols; false when that is not so, or not found.
     pub fn is_positive(&self) -> bool {
-        interval(self).low > 0
+        self.known().map_or_else(|| self.minus(&Dim::from(1i64)).is_non_negative(), |n| n > 0)
     }
-    /// True when it is below 0 for all sizes of the symbols.
+    /// True when it is below 0 for all sizes of the symbols; false when that is not so, or not found.
     pub fn is_negative(&self) -> bool {
-        interval(self).high < 0
+        self.known().map_or_else(|| Dim::from(-1i64).minus(self).is_non_negative(), |n| n < 0)
     }
-    /// True when it lies in `0..end` for all sizes of the symbols.
+    /// True when it lies in `0..end` for all sizes of the symbols, by bounds alone.
     pub(super) fn is_below(&self, end: i64) -> bool {
         let Interval { low, high } = interval(self);
         low >= 0 && high < end.into()
+    }
+}
+
+fn non_negative(dim: &Dim, depth: u32) -> bool {
+    if interval(dim).low >= 0 {
+        return true;
+    }
+    depth > 0 && dim.terms().iter().any(|term| without_call(dim, term, depth - 1))
+}
+
+/// Whether `dim` is not negative by what is known of the call that `term` is.
+fn without_call(dim: &Dim, term: &Term, depth: u32) -> bool {
+    let [Atom::Call(function, a, b)] = &term.atoms[..] else { return false };
+    let rest = dim.minus(&Dim::from_terms(vec![term.clone()]));
+    let factor = Dim::from(term.coefficient);
+    let with = |dim: &Dim| non_negative(&rest.plus(&dim.times(&factor)), depth);
+    match (function, term.coefficient > 0) {
+        (DimFn::Max, true) | (DimFn::Min, false) => with(a) || with(b),
+        (DimFn::Min, true) | (DimFn::Max, false) => with(a) && with(b),
+        (DimFn::FloorDiv, positive) => match b.known() {
+            Some(divisor) if divisor > 0 => {
+                // The quotient lies between (a - divisor + 1)/divisor and a/divisor.
+                let bound = if positive { a.minus(&Dim::from(divisor - 1)) } else { a.clone() };
+                non_negative(&rest.times(b).plus(&bound.times(&factor)), depth)
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }
 

@@ -37,7 +37,11 @@ impl<'a> Cx<'a> {
             return Ok(());
         }
         let (low, high) = (*allowed.start(), *allowed.end());
-        let wanted = if low == high { low.to_string() } else { format!("{low} to {high}") };
+        let wanted = match high {
+            _ if low == high => low.to_string(),
+            usize::MAX => format!("{low} or more"),
+            _ => format!("{low} to {high}"),
+        };
         self.fail(format!("takes {wanted} operands, not {}", self.types.len()))
     }
     /// Operand `index`, which must be a tensor.

@@ -182,5 +182,5 @@ fn number(symbol: &Symbol) -> u32 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests;

@@ -205,7 +205,7 @@ fn from_front(bound: &Dim, dim: &Dim) -> Option<Dim> {
 }
 
 fn clamp(value: &Dim, low: &Dim, high: &Dim) -> Dim {
-    value.call(DimFn::Min, high).call(DimFn::Max, low)
+    value.call(DimFn::Max, low).call(DimFn::Min, high)
 }
 
 /// `a - b`, taken inside a minimum or maximum.

@@ -1,0 +1,54 @@
+//! Quantized types.
+
+use super::check;
+
+#[test]
+fn quantize_and_dequantize() {
+    check("quantize {to = !quant<8, signed, row>}", &["b x 64 x f32"], "b x 64 x !quant<8, signed, row");
+    check(
+        "quantize {to = !quant<4, signed, axis(2)>}",
+        &["b x 64 x f32"],
+        "quantize: !quant<4, signed, axis(2)> does not fit tensor<b x 64 x f32>",
+    );
+    check("dequantize", &["b x 64 x !quant<8, signed, row>"], "b x 64 x f32");
+    check("dequantize", &["b x 64 x i8"], "dequantize: operand 0 must be quantized, not tensor<b x 64 x i8>");
+}
+
+const CODES: &str = "a_bits = 8, a_levels = signed, static_scale = 0.0, static_zero = 0";
+
+#[test]
+fn bit_matmul() {
+    let op = |epilogue: &str| format!("bit_matmul {{{CODES}, a_scale = row, epilogue = {epilogue}}}");
+    let weights = "16 x 64 x !quant<4, signed, block(0, 1, 32)>";
+    check(&op("[]"), &["b x s x 64 x f32", weights], "b x s x 16 x f32");
+    check(&op("[bias, relu, add]"), &["b x 64 x f32", weights, "16 x f32", "b x 16 x f32"], "b x 16 x f32");
+    check(&op("[]"), &["b x 65 x f32", weights], "bit_matmul: the contracted sizes must be equal, not 65 and 64");
+    check(&op("[bias]"), &["b x 64 x f32", weights], "bit_matmul: takes 3 operands, not 2");
+    check(
+        &op("[bias]"),
+        &["b x 64 x f32", weights, "15 x f32"],
+        "bit_matmul: axis 0 of operand 2 and the size it belongs to must be equal, not 15 and 16",
+    );
+    check(
+        &op("[add]"),
+        &["b x 64 x f32", weights, "b x 15 x f32"],
+        "bit_matmul: sizes of the result and of the epilogue must be equal, not 16 and 15",
+    );
+    check(&op("[]"), &["b x 64 x f32", "16 x 64 x f32"], "bit_matmul: operand 1 must be quantized, not tensor<16 x 64 x f32>");
+}
+
+#[test]
+fn bit_conv() {
+    let op = |scale: &str| {
+        let window = "kernel = [3, 3], strides = [2, 2], dilations = [1, 1], pads = [1, 1, 1, 1], auto_pad = explicit, groups = 1";
+        format!("bit_conv {{{window}, {CODES}, a_scale = {scale}, epilogue = [bias, relu]}}")
+    };
+    let weights = "16 x 27 x !quant<4, signed, axis(0)>";
+    check(&op("tensor"), &["n x 3 x h x 224 x f32", weights, "16 x f32"], "n x 16 x floordiv(h + 1, 2) x 112 x f32");
+    check(&op("row"), &["n x 3 x h x w x f32", weights, "16 x f32"], "bit_conv: activations of a convolution have no rows");
+    check(
+        &op("tensor"),
+        &["n x 4 x h x w x f32", weights, "16 x f32"],
+        "bit_conv: elements of a patch and of the weights times groups must be equal, not 36 and 27",
+    );
+}
