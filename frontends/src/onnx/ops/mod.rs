@@ -1,0 +1,59 @@
+//! One handler per ONNX operator, a file per family; [`find`] is the registry.
+
+pub mod activation;
+pub mod cast;
+pub mod constant;
+pub mod contraction;
+pub mod control;
+pub mod conv;
+pub mod elementwise;
+pub mod index;
+pub mod norm;
+pub mod pool;
+pub mod recurrent;
+pub mod reduce;
+pub mod resize;
+pub mod shape;
+
+use super::cx::{Cx, Fault, Outcome};
+
+/// Turns a node into core ops.
+pub type Handler = fn(&mut Cx<'_, '_, '_>) -> Outcome;
+
+/// One row of a family's table: operator and handler.
+pub type Row = (&'static str, Handler);
+
+/// Families of the default domain.
+const FAMILIES: &[&[Row]] = &[
+    activation::ROWS,
+    cast::ROWS,
+    constant::ROWS,
+    contraction::ROWS,
+    control::ROWS,
+    conv::ROWS,
+    elementwise::ROWS,
+    index::ROWS,
+    norm::ROWS,
+    pool::ROWS,
+    recurrent::ROWS,
+    reduce::ROWS,
+    resize::ROWS,
+    shape::ROWS,
+];
+
+/// The handler of an operator.
+///
+/// Errors  `Fault::Unsupported` when there is none.
+pub fn find(domain: &str, op_type: &str) -> Result<Handler, Fault> {
+    let families: &[&[Row]] = match domain {
+        "" => FAMILIES,
+        _ => &[],
+    };
+    let row = families.iter().flat_map(|rows| rows.iter()).find(|row| row.0 == op_type);
+    row.map(|row| row.1).ok_or_else(|| Fault::unsupported("the operator is not supported"))
+}
+
+/// The name of a domain in messages.
+pub fn domain_name(domain: &str) -> &str {
+    if domain.is_empty() { "ai.onnx" } else { domain }
+}
