@@ -75,6 +75,7 @@ passes! {
     crate::canonicalize::share_constants::ShareConstants, "share-constants", "make a weight and its transposed copy one constant";
     crate::canonicalize::cse::Cse, "cse", "compute equal things once";
     crate::canonicalize::dce::Dce, "dce", "remove nodes, functions and constants that no output needs";
+    crate::simplify::Simplify, "simplify", "find cheaper equal forms of arithmetic, transposes and reshapes";
     crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";
     crate::quantize::fuse::Fuse, "fuse", "turn products of dequantized operands into integer products with epilogues";
 }

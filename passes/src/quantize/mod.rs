@@ -10,4 +10,6 @@ pub mod weights;
 
 #[allow(clippy::module_inception, reason = "a pass and its file have one name")]
 mod quantize;
+#[cfg(test)]
+mod tests;
 pub use self::quantize::Quantize;
