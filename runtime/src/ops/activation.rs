@@ -2,8 +2,9 @@
 
 use super::cast::convert;
 use super::elementwise::{Kernel2, map, zip};
-use super::lanes::{map1, vectorized};
+use super::lanes::map1;
 use super::layout::{broadcast, operands};
+use super::simd::vectorized;
 use super::{OpContext, OpError, math};
 use crate::tensor::Tensor;
 use mokume_ir::op::{Activation, ActivationKind};
@@ -77,28 +78,46 @@ fn shrink(alpha: f32, beta: f32, x: f32) -> f32 {
 
 vectorized! {
     /// `gain (x > 0 ? x : alpha (e^(slope x) - 1))`
-    fn elu(alpha: f32, slope: f32, gain: f32, x: &[f32], out: &mut [f32]) {
+    fn elu<const FMA: bool>(alpha: f32, slope: f32, gain: f32, x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| {
             let low = alpha * math::exp_m1::<FMA>(x * slope);
             *out = gain * if x > 0.0 { x } else { low };
         });
     }
-    fn silu(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn silu<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::silu::<FMA>(x));
     }
-    fn scaled_silu(alpha: f32, x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn scaled_silu<const FMA: bool>(alpha: f32, x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = x * math::sigmoid::<FMA>(alpha * x));
     }
-    fn mish(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn mish<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::mish::<FMA>(x));
     }
-    fn gelu(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn gelu<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::gelu::<FMA>(x));
     }
-    fn gelu_tanh(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn gelu_tanh<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::gelu_tanh::<FMA>(x));
     }
-    fn gated_single(gate: &[f32], up: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn gated_single<const FMA: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
         for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
             *out = math::silu::<FMA>(gate) * up;
         }
@@ -139,5 +158,42 @@ fn double(kind: ActivationKind, alpha: f64, beta: f64, x: f64) -> f64 {
         ActivationKind::Mish => x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh(),
         ActivationKind::Gelu => 0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2)),
         ActivationKind::GeluTanh => 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044715 * x * x * x)).tanh()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::run_op as run;
+    use mokume_ir::op::Swiglu;
+
+    #[test]
+    fn every_kind_agrees_in_f32_and_f64() {
+        let values: Vec<f32> = (-40..=40).map(|i| i as f32 * 0.21).collect();
+        let single = Tensor::f32s(&[81], &values);
+        let double = convert_to_f64(&values);
+        for &kind in ActivationKind::ALL {
+            let op = || Activation { kind, alpha: 0.75, beta: 0.25 };
+            let (a, b) = (run(op(), &[&single]).remove(0), run(op(), &[&double]).remove(0));
+            for (&a, &b) in a.slice::<f32>().iter().zip(b.slice::<f64>()) {
+                assert!((f64::from(a) - b).abs() <= 2e-6 * b.abs().max(1.0), "{}: {a} {b}", kind.name());
+            }
+        }
+    }
+
+    fn convert_to_f64(values: &[f32]) -> Tensor {
+        Tensor::of(&[values.len()], Elem::F64, &values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn values_by_hand() {
+        let x = Tensor::f32s(&[3], &[-2.0, 0.0, 2.0]);
+        let apply = |kind, alpha, beta| run(Activation { kind, alpha, beta }, &[&x])[0].slice::<f32>().to_vec();
+        assert_eq!(apply(ActivationKind::LeakyRelu, 0.5, 0.0), [-1.0, 0.0, 2.0]);
+        assert_eq!(apply(ActivationKind::Shrink, 1.0, 0.5), [-1.5, 0.0, 1.5]);
+        assert_eq!(apply(ActivationKind::HardSigmoid, 0.25, 0.5), [0.0, 0.5, 1.0]);
+        assert_eq!(apply(ActivationKind::ThresholdedRelu, 1.0, 0.0), [0.0, 0.0, 2.0]);
+        let gated = run(Swiglu {}, &[&x, &x])[0].slice::<f32>().to_vec();
+        assert!((gated[0] - 4.0 * 0.119_202_92).abs() < 1e-6 && gated[1] == 0.0);
     }
 }

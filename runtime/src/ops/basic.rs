@@ -1,8 +1,13 @@
 //! Ops that compute element by element, or move elements: elementwise, casts, reductions, movement, indexing, shapes.
 
-use super::{OpContext, OpError, activation, binary, cast, index, movement, reduce, select, shape, unary};
+use super::layout::operands;
+use super::strings::through_ranks;
+use super::{
+    OpContext, OpError, activation, binary, cast, det, index, movement, pad, pick, reduce, running, scatter, select, shape, sort, unary,
+};
 use crate::tensor::Tensor;
-use mokume_ir::op::Op;
+use mokume_ir::op::{Op, ScatterKind};
+use mokume_ir::quant::Granularity;
 use mokume_ir::types::Elem;
 
 type Outputs = Result<Vec<Tensor>, OpError>;
@@ -15,9 +20,16 @@ pub fn run(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Option<Outputs> {
     {
         return Some(through_f32(op, half, inputs, cx));
     }
-    if moves(op) && has(|elem| elem == Elem::String).is_some() {
-        return Some(through_indices(op, inputs, cx));
+    if ranks_suffice(op) && has(|elem| elem == Elem::String).is_some() {
+        return Some(through_ranks(op, inputs, cx));
     }
+    if !reads_quantized(op) && has(|elem| elem.quant().is_some()).is_some() {
+        return Some(with_scales(op, inputs, cx));
+    }
+    dispatch(op, inputs, cx)
+}
+
+fn dispatch(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Option<Outputs> {
     Some(match op {
         Op::Unary(kind) => unary::unary(*kind, inputs, cx),
         Op::Binary(kind) => binary::binary(*kind, inputs, cx),
@@ -27,6 +39,9 @@ pub fn run(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Option<Outputs> {
         Op::Cast(op) => cast::cast(op, inputs, cx),
         Op::Bitcast(op) => cast::bitcast(op, inputs, cx),
         Op::Reduce(op) => reduce::reduce(op, inputs, cx),
+        Op::ArgReduce(op) => running::arg_reduce(op, inputs, cx),
+        Op::Cumulative(op) => running::cumulative(op, inputs, cx),
+        Op::Det(_) => det::det(inputs, cx),
         Op::Reshape(op) => movement::reshape(op, inputs, cx),
         Op::Squeeze(op) => movement::squeeze(op, inputs, cx),
         Op::Unsqueeze(op) => movement::unsqueeze(op, inputs, cx),
@@ -36,9 +51,18 @@ pub fn run(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Option<Outputs> {
         Op::Split(op) => movement::split(op, inputs, cx),
         Op::Concat(op) => movement::concat(op, inputs, cx),
         Op::Tile(op) => movement::tile(op, inputs, cx),
+        Op::Pad(op) => pad::pad(op, inputs, cx),
         Op::Gather(op) => index::gather(op, inputs, cx),
         Op::GatherElements(op) => index::gather_elements(op, inputs, cx),
         Op::GatherNd(op) => index::gather_nd(op, inputs, cx),
+        Op::ScatterElements(op) => scatter::scatter_elements(op, inputs, cx),
+        Op::ScatterNd(op) => scatter::scatter_nd(op, inputs, cx),
+        Op::Compress(op) => pick::compress(op, inputs, cx),
+        Op::NonZero(_) => pick::non_zero(inputs, cx),
+        Op::OneHot(op) => pick::one_hot(op, inputs, cx),
+        Op::Trilu(op) => pick::trilu(op, inputs, cx),
+        Op::TopK(op) => sort::top_k(op, inputs, cx),
+        Op::Unique(op) => sort::unique(op, inputs, cx),
         Op::Range(_) => shape::range(inputs, cx),
         Op::Iota(op) => shape::iota(op, cx),
         Op::ShapeOf(op) => shape::shape_of(op, inputs, cx),
@@ -50,7 +74,13 @@ pub fn run(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Option<Outputs> {
 
 /// Ops that do arithmetic, which f16 and bf16 leave to f32.
 fn computes(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Activation(_) | Op::Swiglu(_) | Op::Reduce(_) | Op::Range(_))
+    match op {
+        Op::Unary(_) | Op::Binary(_) | Op::Activation(_) | Op::Swiglu(_) | Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) => true,
+        Op::TopK(_) | Op::Unique(_) | Op::Range(_) => true,
+        Op::ScatterElements(op) => op.kind != ScatterKind::None,
+        Op::ScatterNd(op) => op.kind != ScatterKind::None,
+        _ => false,
+    }
 }
 
 /// Runs `op` on f32 and converts f32 results to `half`.
@@ -67,36 +97,37 @@ fn through_f32(op: &Op, half: Elem, inputs: &[&Tensor], cx: &OpContext<'_>) -> O
     outputs.into_iter().map(narrow).collect()
 }
 
-/// Ops that copy elements whatever they are.
-fn moves(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Select(_)
-            | Op::Transpose(_)
-            | Op::Broadcast(_)
-            | Op::Slice(_)
-            | Op::Split(_)
-            | Op::Concat(_)
-            | Op::Tile(_)
-            | Op::Gather(_)
-            | Op::GatherElements(_)
-            | Op::GatherNd(_)
-    )
+/// Ops that know what codes mean, or look only at sizes.
+fn reads_quantized(op: &Op) -> bool {
+    matches!(op, Op::Dequantize(_) | Op::BitMatmul(_) | Op::BitConv(_) | Op::ShapeOf(_) | Op::SizeOf(_))
 }
 
-/// Strings are moved by moving their numbers, which count from 1 so that 0 is the empty string.
-fn through_indices(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Outputs {
-    let mut texts = vec![String::new()];
-    let numbered = |x: &&Tensor| {
-        if x.elem() != Elem::String {
-            return (*x).clone();
-        }
-        let first = texts.len() as i64;
-        texts.extend_from_slice(x.string_slice());
-        Tensor::i64s(x.dims(), &(first..texts.len() as i64).collect::<Vec<_>>())
-    };
-    let numbers: Vec<Tensor> = inputs.iter().map(numbered).collect();
-    let outputs = run(op, &numbers.iter().collect::<Vec<_>>(), cx).unwrap_or_else(|| Err(OpError::unsupported(op.name())))?;
-    let text = |x: Tensor| Tensor::strings(x.dims(), x.slice::<i64>().iter().map(|&i| texts[i as usize].clone()).collect());
-    Ok(outputs.into_iter().map(text).collect())
+/// Ops that copy elements whatever they are.
+fn moves(op: &Op) -> bool {
+    match op {
+        Op::Select(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Split(_) | Op::Concat(_) | Op::Tile(_) => true,
+        Op::Gather(_) | Op::GatherElements(_) | Op::GatherNd(_) | Op::Compress(_) => true,
+        Op::ScatterElements(op) => op.kind == ScatterKind::None,
+        Op::ScatterNd(op) => op.kind == ScatterKind::None,
+        _ => false,
+    }
+}
+
+/// Ops on strings that ranks can stand for.
+fn ranks_suffice(op: &Op) -> bool {
+    moves(op) || matches!(op, Op::Pad(_) | Op::OneHot(_) | Op::Unique(_)) || matches!(op, Op::Binary(kind) if kind.is_comparison())
+}
+
+/// Codes move as other bytes do, where one scale is right for all of them.
+fn with_scales(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Outputs {
+    let [first] = operands(inputs)?;
+    let uniform = |x: &&Tensor| x.elem().quant().is_none_or(|quant| quant.granularity == Granularity::Tensor);
+    let same = |x: &&Tensor| x.elem().quant().is_none() || x.scales == first.scales;
+    let reshapes = matches!(op, Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_));
+    if first.elem().quant().is_none() || !inputs.iter().all(uniform) || !inputs.iter().all(same) || !(reshapes || moves(op)) {
+        return Err(OpError::unsupported(format!("{} of {}", op.name(), first.elem())));
+    }
+    let mut outputs = dispatch(op, inputs, cx).unwrap_or_else(|| Err(OpError::unsupported(op.name())))?;
+    outputs.iter_mut().for_each(|output| output.scales = first.scales.clone());
+    Ok(outputs)
 }

@@ -127,3 +127,57 @@ fn known_power(a: &Tensor, b: &Tensor) -> Option<Kernel1<f32, f32>> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::{fails, run_op as run};
+    use half::bf16;
+    use mokume_ir::op::Op;
+
+    fn f32s(kind: BinaryKind, a: &Tensor, b: &Tensor) -> Vec<f32> {
+        run(Op::Binary(kind), &[a, b])[0].slice::<f32>().to_vec()
+    }
+
+    #[test]
+    fn broadcasts_large_operands() {
+        let (rows, columns) = (100, 1000);
+        let a = Tensor::f32s(&[rows, 1], &(0..rows).map(|i| i as f32).collect::<Vec<_>>());
+        let b = Tensor::f32s(&[columns], &(0..columns).map(|i| 1000.0 * i as f32).collect::<Vec<_>>());
+        let sums = f32s(BinaryKind::Add, &a, &b);
+        assert!(sums.iter().enumerate().all(|(i, &sum)| sum == (i / columns) as f32 + 1000.0 * (i % columns) as f32));
+        assert!(fails(Op::Binary(BinaryKind::Add), &[&a, &Tensor::f32s(&[3, 7], &[0.0; 21])]));
+        assert!(fails(Op::Binary(BinaryKind::Add), &[&a, &Tensor::i64s(&[], &[1])]));
+    }
+
+    #[test]
+    fn comparisons_give_bool() {
+        let (a, b) = (Tensor::f32s(&[3], &[1.0, f32::NAN, 3.0]), Tensor::f32s(&[], &[1.0]));
+        let flags = |kind| run(Op::Binary(kind), &[&a, &b])[0].slice::<u8>().to_vec();
+        assert_eq!((flags(BinaryKind::Eq), flags(BinaryKind::Lt), flags(BinaryKind::Ge)), (vec![1, 0, 0], vec![0; 3], vec![1, 0, 1]));
+        let bools = Tensor::of(&[2], Elem::Bool, &[0u8, 1]);
+        assert_eq!(run(Op::Binary(BinaryKind::Xor), &[&bools, &bools])[0].slice::<u8>(), [0, 0]);
+        assert!(fails(Op::Binary(BinaryKind::And), &[&a, &a]));
+    }
+
+    #[test]
+    fn powers_of_mixed_types() {
+        let x = Tensor::f32s(&[3], &[1.0, 2.0, 3.0]);
+        assert_eq!(f32s(BinaryKind::Pow, &x, &Tensor::i64s(&[], &[2])), [1.0, 4.0, 9.0]);
+        assert_eq!(f32s(BinaryKind::Pow, &x, &Tensor::i64s(&[3], &[3, 2, 1])), [1.0, 4.0, 3.0]);
+        let whole = Tensor::i64s(&[2], &[4, 9]);
+        assert_eq!(run(Op::Binary(BinaryKind::Pow), &[&whole, &Tensor::f32s(&[], &[0.5])])[0].slice::<i64>(), [2, 3]);
+        let half = Tensor::of(&[1], Elem::BF16, &[bf16::from_f32(3.0)]);
+        assert_eq!(run(Op::Binary(BinaryKind::Pow), &[&half, &Tensor::f32s(&[], &[2.0])])[0].slice::<bf16>(), [bf16::from_f32(9.0)]);
+        let back = run(Op::Binary(BinaryKind::Pow), &[&x, &half]).remove(0);
+        assert_eq!((back.elem(), back.slice::<f32>()), (Elem::F32, &[1.0, 8.0, 27.0][..]));
+    }
+
+    #[test]
+    fn remainders() {
+        let (a, b) = (Tensor::i64s(&[4], &[-7, 7, -7, 7]), Tensor::i64s(&[4], &[3, -3, -3, 0]));
+        let rest = |kind| run(Op::Binary(kind), &[&a, &b])[0].slice::<i64>().to_vec();
+        assert_eq!((rest(BinaryKind::Mod), rest(BinaryKind::Fmod)), (vec![2, -2, -1, 0], vec![-1, 1, -1, 0]));
+        assert_eq!(rest(BinaryKind::Div), [-2, -2, 2, 0]);
+    }
+}

@@ -169,3 +169,74 @@ fn parse(x: &Tensor, to: Elem, saturate: bool, cx: &OpContext<'_>) -> Result<Ten
     };
     convert(&exact, to, saturate, cx)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::{fails, run_op as run};
+
+    fn to(elem: Elem, x: &Tensor) -> Tensor {
+        run(Cast { to: elem, saturate: true }, &[x]).remove(0)
+    }
+
+    #[test]
+    fn floats_to_integers() {
+        let x = Tensor::f32s(&[6], &[1.9, -1.9, 300.0, -300.0, f32::NAN, 1e20]);
+        assert_eq!(to(Elem::I8, &x).slice::<i8>(), [1, -1, 127, -128, 0, 127]);
+        assert_eq!(to(Elem::U8, &x).slice::<u8>(), [1, 0, 255, 0, 0, 255]);
+        assert_eq!(to(Elem::I64, &x).slice::<i64>(), [1, -1, 300, -300, 0, i64::MAX]);
+        assert_eq!(to(Elem::Bool, &Tensor::f32s(&[3], &[0.0, -0.0, f32::NAN])).slice::<u8>(), [0, 0, 1]);
+        let narrow = Tensor::f32s(&[3], &[-9.0, 8.5, 15.0]);
+        assert_eq!(to(Elem::I4, &narrow).slice::<i8>(), [7, -8, -1]);
+        assert_eq!(to(Elem::U4, &narrow).slice::<u8>(), [7, 8, 15]);
+    }
+
+    #[test]
+    fn every_pair_of_plain_types_keeps_one() {
+        use Elem::*;
+        let floats = [F16, BF16, F32, F64, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1];
+        let integers = [Bool, I8, I16, I32, I64, U8, U16, U32, U64, I4, U4, I2, U2];
+        let one = Tensor::f32s(&[1], &[1.0]);
+        for from in floats.into_iter().chain(integers) {
+            for into in floats.into_iter().chain(integers) {
+                let there = to(into, &to(from, &one));
+                assert_eq!((there.elem(), to(F32, &there).slice::<f32>()), (into, &[1.0][..]), "{from} to {into}");
+            }
+        }
+    }
+
+    #[test]
+    fn integers_wrap() {
+        let x = Tensor::of(&[2], Elem::I16, &[200i16, -1]);
+        assert_eq!(to(Elem::I8, &x).slice::<i8>(), [-56, -1]);
+        assert_eq!(to(Elem::U64, &x).slice::<u64>(), [200, u64::MAX]);
+        assert_eq!(to(Elem::I2, &x).slice::<i8>(), [0, -1]);
+    }
+
+    #[test]
+    fn halves_round_to_even() {
+        let x = Tensor::f32s(&[3], &[1.0 + 1.0 / 2048.0, 65520.0, 1.0 + 3.0 / 256.0]);
+        assert_eq!(to(Elem::F16, &x).slice::<f16>()[..2], [f16::ONE, f16::INFINITY]);
+        assert_eq!(to(Elem::BF16, &x).slice::<bf16>()[2], bf16::from_f32(1.015625));
+    }
+
+    #[test]
+    fn text() {
+        let words = |values: &[&str]| Tensor::strings(&[values.len()], values.iter().map(|text| text.to_string()).collect());
+        assert_eq!(to(Elem::F32, &words(&["3.14", "1e-5", "+INF", "-inf"])).slice::<f32>(), [3.14, 1e-5, f32::INFINITY, f32::NEG_INFINITY]);
+        assert!(to(Elem::F32, &words(&["NaN"])).slice::<f32>()[0].is_nan());
+        assert_eq!(to(Elem::I32, &words(&["-12", "7"])).slice::<i32>(), [-12, 7]);
+        assert_eq!(to(Elem::String, &Tensor::i64s(&[1], &[-3])).string_slice(), ["-3"]);
+        assert_eq!(to(Elem::String, &Tensor::f32s(&[2], &[0.5, 2.0])).string_slice(), ["0.5", "2.0"]);
+        assert!(fails(Cast { to: Elem::F32, saturate: true }, &[&words(&["hello"])]));
+    }
+
+    #[test]
+    fn bits() {
+        let x = Tensor::f32s(&[1], &[1.0]);
+        assert_eq!(run(Bitcast { to: Elem::U32 }, &[&x])[0].slice::<u32>(), [0x3f80_0000]);
+        let nibbles = Tensor::of(&[2], Elem::I4, &[-1i8, 7]);
+        assert_eq!(run(Bitcast { to: Elem::U4 }, &[&nibbles])[0].slice::<u8>(), [15, 7]);
+        assert!(fails(Bitcast { to: Elem::F64 }, &[&x]));
+    }
+}

@@ -9,18 +9,24 @@ use bytemuck::Pod;
 use mokume_ir::op::{Gather, GatherElements, GatherNd};
 use mokume_ir::types::Elem;
 
+/// `index` counted from the front of an axis of `size` elements; none when it lies outside.
+pub fn counted(index: i64, size: usize) -> Option<usize> {
+    let index = if index < 0 { index.wrapping_add(size as i64) } else { index };
+    usize::try_from(index).ok().filter(|&position| position < size)
+}
+
+/// As [`counted`], with an error for indices outside.
+fn position(index: i64, size: usize) -> Result<usize, OpError> {
+    counted(index, size).ok_or_else(|| OpError::operands(format!("index {index} of an axis of {size} elements")))
+}
+
 /// The elements of an index tensor, counted from the front of an axis of `size` elements.
 ///
 /// Errors  when one lies outside.
-pub fn positions(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
-    let position = |index: i64| -> Result<usize, OpError> {
-        let counted = if index < 0 { index.wrapping_add(size as i64) } else { index };
-        let found = usize::try_from(counted).ok().filter(|&position| position < size);
-        found.ok_or_else(|| OpError::operands(format!("index {index} of an axis of {size} elements")))
-    };
+fn positions(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
     match indices.elem() {
-        Elem::I64 => indices.slice::<i64>().iter().map(|&index| position(index)).collect(),
-        Elem::I32 => indices.slice::<i32>().iter().map(|&index| position(index.into())).collect(),
+        Elem::I64 => indices.slice::<i64>().iter().map(|&index| position(index, size)).collect(),
+        Elem::I32 => indices.slice::<i32>().iter().map(|&index| position(index.into(), size)).collect(),
         elem => Err(OpError::operands(format!("indices of type {elem}"))),
     }
 }
@@ -29,20 +35,26 @@ pub fn positions(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
 pub fn gather(op: &Gather, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let [x, indices] = operands(inputs)?;
     let axis = axis(op.axis, x.rank())?;
+    Ok(vec![take(x, axis, &positions(indices, x.dims()[axis])?, indices.dims(), cx)?])
+}
+
+/// The slices of `x` at `positions` of an axis, which is replaced by the axes `shape`.
+///
+/// Panics  when a position lies outside.
+pub fn take(x: &Tensor, axis: usize, positions: &[usize], shape: &[usize], cx: &OpContext<'_>) -> Result<Tensor, OpError> {
     let (_, count, inner) = around(x.dims(), axis);
-    let positions = positions(indices, count)?;
-    let dims: Dims = [&x.dims()[..axis], indices.dims(), &x.dims()[axis + 1..]].concat().into();
+    let dims: Dims = [&x.dims()[..axis], shape, &x.dims()[axis + 1..]].concat().into();
     volume(&dims)?;
     let mut out = cx.alloc(&dims, x.elem())?;
     if out.is_empty() {
-        return Ok(vec![out]);
+        return Ok(out);
     }
     if inner == 1 {
-        by_width!(x.elem(), T => gather_elements_of_rows::<T>(words(x), count, &positions, words_mut(&mut out)));
+        by_width!(x.elem(), T => gather_elements_of_rows::<T>(words(x), count, positions, words_mut(&mut out)));
     } else {
-        gather_runs(x.bytes(), count, inner * elem_bytes(x.elem()), &positions, out.bytes_mut());
+        gather_runs(x.bytes(), count, inner * elem_bytes(x.elem()), positions, out.bytes_mut());
     }
-    Ok(vec![out])
+    Ok(out)
 }
 
 fn gather_elements_of_rows<T: Pod + Send + Sync>(x: &[T], count: usize, positions: &[usize], out: &mut [T]) {
@@ -132,14 +144,7 @@ pub fn tuple_places(dims: &[usize], indices: &Tensor) -> Result<(Vec<usize>, usi
     }
     let count = indices.dims()[..indices.rank() - 1].iter().product();
     let values = indices.slice::<i64>();
-    let place = |tuple: &[i64]| {
-        tuple.iter().zip(dims).try_fold(0, |place, (&index, &size)| {
-            let counted = if index < 0 { index.wrapping_add(size as i64) } else { index };
-            let position = usize::try_from(counted).ok().filter(|&position| position < size);
-            let position = position.ok_or_else(|| OpError::operands(format!("index {index} of an axis of {size} elements")))?;
-            Ok(place * size + position)
-        })
-    };
+    let place = |tuple: &[i64]| tuple.iter().zip(dims).try_fold(0, |place, (&index, &size)| Ok(place * size + position(index, size)?));
     let places = (0..count).map(|i| place(&values[i * depth..(i + 1) * depth])).collect::<Result<_, OpError>>()?;
     Ok((places, depth))
 }

@@ -1,7 +1,9 @@
-//! Loops over slices: split over threads in fixed chunks, and compiled once per vector width.
+//! Loops over slices: split over threads in fixed chunks, and compiled for wide vectors.
 //!
 //! Results never depend on the number of threads: chunk sizes are constants.
 
+use super::shared::Shared;
+use super::simd::{Width, width};
 use rayon::prelude::*;
 
 /// Elements per chunk of cheap work.
@@ -13,28 +15,13 @@ pub fn for_chunks<R: Send>(out: &mut [R], chunk: usize, work: impl Fn(usize, &mu
     if len <= chunk {
         return work(0, out);
     }
-    let base = Base(out.as_mut_ptr());
+    let shared = Shared::new(out);
     for_each(len.div_ceil(chunk), &|i| {
         let offset = i * chunk;
-        // SAFETY: the parts lie in `out`, which is borrowed for the whole call, and do not overlap.
-        work(offset, unsafe { std::slice::from_raw_parts_mut(base.at(offset), chunk.min(len - offset)) });
+        // SAFETY: the parts of different tasks do not overlap.
+        work(offset, unsafe { shared.part(offset, chunk.min(len - offset)) });
     });
 }
-
-/// Start of a slice whose parts go to several threads.
-struct Base<R>(*mut R);
-
-impl<R> Base<R> {
-    /// # Safety
-    /// `offset` lies in the slice.
-    unsafe fn at(&self, offset: usize) -> *mut R {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.add(offset) }
-    }
-}
-
-// SAFETY: every thread uses a part of its own, of elements that may be sent.
-unsafe impl<R: Send> Sync for Base<R> {}
 
 /// Calls `work(i)` for `0..count` in parallel. Not generic, so that the thread pool's code exists once.
 fn for_each(count: usize, work: &(dyn Fn(usize) + Sync)) {
@@ -64,69 +51,10 @@ pub fn for_rows<R: Send>(out: &mut [R], width: usize, work: impl Fn(usize, &mut 
     });
 }
 
-/// Width of the vectors that this machine has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// What every machine of the architecture has.
-    Baseline,
-    /// AVX2 with FMA.
-    Avx2,
-    /// AVX-512 F, BW, DQ, VL.
-    Avx512,
-}
-
-/// The widest vectors of this machine.
-#[cfg(target_arch = "x86_64")]
-pub fn level() -> Level {
-    if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
-        return Level::Baseline;
-    }
-    let wide = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl");
-    if wide { Level::Avx512 } else { Level::Avx2 }
-}
-
-/// The widest vectors of this machine.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn level() -> Level {
-    Level::Baseline
-}
-
-/// Defines functions whose bodies are compiled once per [`Level`]. In the body the constant `FMA` tells whether fused
-/// multiply-add is an instruction; what the body calls must be `#[inline(always)]`.
-macro_rules! vectorized {
-    ($($(#[$meta:meta])* $vis:vis fn $name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)+) => {$(
-        $(#[$meta])*
-        $vis fn $name $(<$($g: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? {
-            #[inline(always)]
-            #[allow(clippy::extra_unused_type_parameters)]
-            fn body<const FMA: bool $(, $($g: $bound),+)?>($($arg: $ty),*) $(-> $ret)? $body
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-            fn avx512 $(<$($g: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? { body::<true $(, $($g),+)?>($($arg),*) }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2 $(<$($g: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? { body::<true $(, $($g),+)?>($($arg),*) }
-            match $crate::ops::lanes::level() {
-                // SAFETY: this machine has these features.
-                #[cfg(target_arch = "x86_64")]
-                $crate::ops::lanes::Level::Avx512 => unsafe { avx512 $(::<$($g),+>)? ($($arg),*) },
-                // SAFETY: this machine has these features.
-                #[cfg(target_arch = "x86_64")]
-                $crate::ops::lanes::Level::Avx2 => unsafe { avx2 $(::<$($g),+>)? ($($arg),*) },
-                _ => body::<false $(, $($g),+)?>($($arg),*),
-            }
-        }
-    )+};
-}
-pub(crate) use vectorized;
-
 /// `out[i] = f(x[i])`
 pub fn map1<A: Copy, R>(x: &[A], out: &mut [R], f: impl Fn(A) -> R) {
-    match level() {
-        Level::Baseline => map1_body(x, out, f),
+    match width() {
+        Width::Base => map1_body(x, out, f),
         // SAFETY: this machine has AVX2 and FMA.
         _ => unsafe { map1_wide(x, out, f) },
     }
@@ -146,8 +74,8 @@ fn map1_body<A: Copy, R>(x: &[A], out: &mut [R], f: impl Fn(A) -> R) {
 
 /// `out[i] = f(a[i], b[i])`
 pub fn map2<A: Copy, B: Copy, R>(a: &[A], b: &[B], out: &mut [R], f: impl Fn(A, B) -> R) {
-    match level() {
-        Level::Baseline => map2_body(a, b, out, f),
+    match width() {
+        Width::Base => map2_body(a, b, out, f),
         // SAFETY: this machine has AVX2 and FMA.
         _ => unsafe { map2_wide(a, b, out, f) },
     }

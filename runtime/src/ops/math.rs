@@ -5,6 +5,7 @@
 
 #![allow(clippy::excessive_precision, reason = "coefficients as published")]
 
+use super::simd::mul_add;
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
 const LN2_HI: f32 = 0.693_359_4;
@@ -13,16 +14,11 @@ const LN2_LO: f32 = -2.121_944_4e-4;
 const ROUND: f32 = 12_582_912.0;
 
 #[inline(always)]
-fn madd<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
-}
-
-#[inline(always)]
 fn horner<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     let mut sum = coefficients[0];
     let mut i = 1;
     while i < N {
-        sum = madd::<FMA>(sum, x, coefficients[i]);
+        sum = mul_add::<FMA>(sum, x, coefficients[i]);
         i += 1;
     }
     sum
@@ -33,11 +29,11 @@ fn horner<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f3
 pub fn exp<const FMA: bool>(x: f32) -> f32 {
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
-    let shifted = madd::<FMA>(x, LOG2_E, ROUND);
+    let shifted = mul_add::<FMA>(x, LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = madd::<FMA>(n, -LN2_LO, madd::<FMA>(n, -LN2_HI, x));
+    let r = mul_add::<FMA>(n, -LN2_LO, mul_add::<FMA>(n, -LN2_HI, x));
     let p = horner::<FMA, 6>(r, [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
-    let p = madd::<FMA>(p, r * r, r) + 1.0;
+    let p = mul_add::<FMA>(p, r * r, r) + 1.0;
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let half = n >> 1;
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
@@ -81,8 +77,8 @@ pub fn ln<const FMA: bool>(x: f32) -> f32 {
             3.333_333_1e-1,
         ],
     );
-    let low = madd::<FMA>(exponent, LN2_LO, madd::<FMA>(-0.5, z, m * z * p));
-    let value = madd::<FMA>(exponent, LN2_HI, m + low);
+    let low = mul_add::<FMA>(exponent, LN2_LO, mul_add::<FMA>(-0.5, z, m * z * p));
+    let value = mul_add::<FMA>(exponent, LN2_HI, m + low);
     let value = if x == f32::INFINITY { x } else { value };
     let value = if x == 0.0 { f32::NEG_INFINITY } else { value };
     if x >= 0.0 { value } else { f32::NAN }
@@ -107,7 +103,7 @@ pub fn sigmoid<const FMA: bool>(x: f32) -> f32 {
 pub fn tanh<const FMA: bool>(x: f32) -> f32 {
     let z = x * x;
     let p = horner::<FMA, 5>(z, [-5.704_988_7e-3, 2.063_908_8e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328_2e-1]);
-    let near = madd::<FMA>(p * z, x, x);
+    let near = mul_add::<FMA>(p * z, x, x);
     let far = 1.0 - 2.0 / (exp::<FMA>(2.0 * x.abs()) + 1.0);
     (if x.abs() < 0.625 { near } else { far }).copysign(x)
 }
@@ -116,12 +112,12 @@ pub fn tanh<const FMA: bool>(x: f32) -> f32 {
 #[inline(always)]
 pub fn erf<const FMA: bool>(x: f32) -> f32 {
     let (t, s) = (x.abs(), x * x);
-    let high = madd::<FMA>(-1.728_534_7e-5, t, 3.831_972e-4);
-    let low = madd::<FMA>(-3.883_964_4e-3, t, 2.425_462_2e-2);
-    let p = horner::<FMA, 4>(t, [madd::<FMA>(high, s, low), -1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1]);
-    let far = (1.0 - exp::<FMA>(madd::<FMA>(p, t, -t))).copysign(x);
+    let high = mul_add::<FMA>(-1.728_534_7e-5, t, 3.831_972e-4);
+    let low = mul_add::<FMA>(-3.883_964_4e-3, t, 2.425_462_2e-2);
+    let p = horner::<FMA, 4>(t, [mul_add::<FMA>(high, s, low), -1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1]);
+    let far = (1.0 - exp::<FMA>(mul_add::<FMA>(p, t, -t))).copysign(x);
     let q = horner::<FMA, 6>(s, [-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_7e-1]);
-    let near = madd::<FMA>(q, x, x);
+    let near = mul_add::<FMA>(q, x, x);
     if t > 0.927_734_4 { far } else { near }
 }
 
@@ -147,7 +143,7 @@ pub fn gelu<const FMA: bool>(x: f32) -> f32 {
 /// x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 #[inline(always)]
 pub fn gelu_tanh<const FMA: bool>(x: f32) -> f32 {
-    let inner = 0.797_884_6 * madd::<FMA>(0.044_715 * x * x, x, x);
+    let inner = 0.797_884_6 * mul_add::<FMA>(0.044_715 * x * x, x, x);
     0.5 * x * (1.0 + tanh::<FMA>(inner))
 }
 

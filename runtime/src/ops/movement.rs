@@ -218,3 +218,96 @@ pub fn tile(op: &Tile, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Ten
     let order: Vec<_> = (0..x.rank()).flat_map(|i| [(repeats[i], 0), (x.dims()[i], strides[i] as isize)]).collect();
     Ok(vec![gather(x, &dims, 0, &order, cx)?])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::{fails, run_op as run};
+
+    fn iota(dims: &[usize]) -> Tensor {
+        Tensor::i64s(dims, &(0..dims.iter().product::<usize>() as i64).collect::<Vec<_>>())
+    }
+
+    fn ints<const N: usize>(values: [i64; N]) -> Ints {
+        Ints::of(values)
+    }
+
+    #[test]
+    fn reshapes() {
+        let x = iota(&[2, 3, 4]);
+        let at_run_time = |shape: &[i64], allow_zero| {
+            let shape = Tensor::i64s(&[shape.len()], shape);
+            crate::ops::tests::try_run(Reshape { shape: Ints::Operand(1), allow_zero }, &[&x, &shape]).map(|out| out[0].dims().to_vec())
+        };
+        assert_eq!(at_run_time(&[0, -1], false).unwrap(), [2, 12]);
+        assert!(at_run_time(&[0, -1], true).is_err() && at_run_time(&[-1, -1], false).is_err() && at_run_time(&[5, -1], false).is_err());
+        assert_eq!(run(Reshape { shape: ints([6, 4]), allow_zero: false }, &[&x])[0].dims(), [6, 4]);
+        assert!(fails(Reshape { shape: ints([-1, 4]), allow_zero: false }, &[&x]));
+        assert_eq!(run(Unsqueeze { axes: ints([0, -1]) }, &[&x])[0].dims(), [1, 2, 3, 4, 1]);
+        let ones = iota(&[1, 3, 1]);
+        assert_eq!(run(Squeeze { axes: ints([-1]), all: false }, &[&ones])[0].dims(), [1, 3]);
+        assert_eq!(run(Squeeze { axes: ints([]), all: true }, &[&ones])[0].dims(), [3]);
+        assert!(fails(Squeeze { axes: ints([1]), all: false }, &[&ones]));
+    }
+
+    #[test]
+    fn transposes_every_permutation() {
+        let dims = [3, 70, 2, 40];
+        let x = iota(&dims);
+        let own = strides(&dims);
+        for perm in [[0, 1, 3, 2], [0, 2, 1, 3], [3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 0, 1], [0, 3, 1, 2], [1, 2, 3, 0]] {
+            let out = run(Transpose { perm: perm.to_vec() }, &[&x]).remove(0);
+            let mut odometer = crate::ops::layout::Odometer::new(out.dims(), 0);
+            for &value in out.slice::<i64>() {
+                let want: usize = odometer.at().iter().zip(perm).map(|(index, axis)| index * own[axis as usize]).sum();
+                assert_eq!(value, want as i64, "{perm:?} at {:?}", odometer.at());
+                odometer.step();
+            }
+        }
+        assert!(fails(Transpose { perm: vec![0, 1] }, &[&x]));
+    }
+
+    #[test]
+    fn slices() {
+        let x = iota(&[10]);
+        let slice = |start, end, step| {
+            let op = Slice { starts: ints([start]), ends: ints([end]), axes: ints([0]), steps: ints([step]) };
+            run(op, &[&x])[0].slice::<i64>().to_vec()
+        };
+        assert_eq!(slice(2, 7, 2), [2, 4, 6]);
+        assert_eq!(slice(-3, i64::MAX, 1), [7, 8, 9]);
+        assert_eq!(slice(-1, i64::MIN, -4), [9, 5, 1]);
+        assert_eq!(slice(100, 3, -3), [9, 6]);
+        assert_eq!(slice(5, 2, 1), []);
+        assert_eq!(slice(0, 10, i64::MAX), [0]);
+        let grid = iota(&[3, 4]);
+        let op = Slice { starts: ints([1, -1]), ends: ints([3, 0]), axes: ints([0, 1]), steps: ints([1, -2]) };
+        assert_eq!(run(op, &[&grid])[0].slice::<i64>(), [7, 5, 11, 9]);
+        assert!(fails(Slice { starts: ints([0]), ends: ints([1]), axes: ints([0]), steps: ints([0]) }, &[&x]));
+    }
+
+    #[test]
+    fn splits_and_joins() {
+        let x = iota(&[2, 5]);
+        let parts = run(Split { axis: 1, sizes: ints([2, 0, 3]) }, &[&x]);
+        assert_eq!(
+            (parts[0].slice::<i64>(), parts[1].dims(), parts[2].slice::<i64>()),
+            (&[0, 1, 5, 6][..], &[2, 0][..], &[2, 3, 4, 7, 8, 9][..])
+        );
+        assert_eq!(run(Concat { axis: -1 }, &parts.iter().collect::<Vec<_>>())[0].slice::<i64>(), x.slice::<i64>());
+        assert_eq!(run(Concat { axis: 0 }, &[&x, &x])[0].dims(), [4, 5]);
+        assert!(fails(Split { axis: 1, sizes: ints([2, 2]) }, &[&x]));
+        assert!(fails(Concat { axis: 0 }, &[&x, &iota(&[2, 4])]));
+    }
+
+    #[test]
+    fn repeats() {
+        let x = iota(&[1, 3]);
+        let out = run(Broadcast { shape: ints([2, 1, 1]) }, &[&x]).remove(0);
+        assert_eq!((out.dims(), out.slice::<i64>()), (&[2, 1, 3][..], &[0, 1, 2, 0, 1, 2][..]));
+        let out = run(Tile { repeats: ints([2, 2]) }, &[&x]).remove(0);
+        assert_eq!((out.dims(), out.slice::<i64>()), (&[2, 6][..], &[0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2][..]));
+        assert_eq!(run(Tile { repeats: ints([0, 2]) }, &[&x])[0].dims(), [0, 6]);
+        assert!(fails(Tile { repeats: ints([i64::MAX, 8]) }, &[&iota(&[2, 3])]));
+    }
+}

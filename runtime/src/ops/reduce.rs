@@ -1,8 +1,9 @@
 //! Reductions over axes. Floats are summed in blocks whose sums are added pairwise, always in the same order.
 
-use super::lanes::{CHUNK, Level, for_chunks, for_rows, join, level};
-use super::layout::{axes, operands};
+use super::lanes::{CHUNK, for_chunks, for_rows, join};
+use super::layout::{around, axes, operands};
 use super::number::{Float, Number, by_integer};
+use super::simd::{Width, width};
 use super::{OpContext, OpError, cast, strided};
 use crate::tensor::{Dims, Scalar, Tensor};
 use mokume_ir::op::{Reduce, ReduceKind};
@@ -27,6 +28,12 @@ pub fn reduce(op: &Reduce, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec
         .collect();
     let (x, block) = arrange(x, &reduced, cx)?;
     Ok(vec![block.run(op.kind, &x, cx)?.reshaped(&dims)])
+}
+
+/// The largest or smallest elements along one axis; NaN wins.
+pub fn extremes(x: &Tensor, axis: usize, largest: bool, cx: &OpContext<'_>) -> Result<Tensor, OpError> {
+    let (outer, count, inner) = around(x.dims(), axis);
+    Block { outer, count, inner }.run(if largest { ReduceKind::Max } else { ReduceKind::Min }, x, cx)
 }
 
 /// `[outer, count, inner]`, reduced over `count`.
@@ -160,8 +167,8 @@ impl Block {
 /// One row; ranges longer than a leaf are split in two, the halves combined.
 fn fold_row<T: Scalar>(x: &[T], start: T, of: impl Fn(T) -> T + Copy + Sync, combine: impl Fn(T, T) -> T + Copy + Sync) -> T {
     if x.len() <= LEAF {
-        return match level() {
-            Level::Baseline => fold_leaf(x, start, of, combine),
+        return match width() {
+            Width::Base => fold_leaf(x, start, of, combine),
             // SAFETY: this machine has AVX2 and FMA.
             _ => unsafe { fold_leaf_wide(x, start, of, combine) },
         };
@@ -210,8 +217,8 @@ fn fold_columns<T: Scalar>(
 ) {
     let count = x.len() / inner;
     if count <= LEAF_ROWS {
-        return match level() {
-            Level::Baseline => fold_rows(x, inner, left, out, of, combine),
+        return match width() {
+            Width::Base => fold_rows(x, inner, left, out, of, combine),
             // SAFETY: this machine has AVX2 and FMA.
             _ => unsafe { fold_rows_wide(x, inner, left, out, of, combine) },
         };

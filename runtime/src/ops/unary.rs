@@ -1,10 +1,11 @@
 //! Elementwise functions of one operand.
 
 use super::elementwise::{Kernel1, map};
-use super::lanes::{map1, vectorized};
+use super::lanes::map1;
 use super::layout::operands;
 use super::math;
 use super::number::{Integer, Number, by_integer};
+use super::simd::vectorized;
 use super::{OpContext, OpError};
 use crate::tensor::Tensor;
 use mokume_ir::op::UnaryKind;
@@ -99,31 +100,55 @@ fn single(kind: UnaryKind) -> Option<Kernel1<f32, f32>> {
 }
 
 vectorized! {
-    fn exp(x: &[f32], out: &mut [f32]) {
+    fn exp<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::exp::<FMA>(x));
     }
-    fn ln(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn ln<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::ln::<FMA>(x));
     }
-    fn floor(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn floor<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = x.floor());
     }
-    fn ceil(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn ceil<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = x.ceil());
     }
-    fn round(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn round<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = x.round_ties_even());
     }
-    fn tanh(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn tanh<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::tanh::<FMA>(x));
     }
-    fn erf(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn erf<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::erf::<FMA>(x));
     }
-    fn sigmoid(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn sigmoid<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::sigmoid::<FMA>(x));
     }
-    fn softplus(x: &[f32], out: &mut [f32]) {
+}
+
+vectorized! {
+    fn softplus<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::softplus::<FMA>(x));
     }
 }
@@ -161,4 +186,46 @@ fn double(kind: UnaryKind) -> Option<Kernel1<f64, f64>> {
         Softsign => |x, out| map1(x, out, |x| x / (1.0 + x.abs())),
         Not | BitNot | IsNan | IsPosInf | IsNegInf => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::{fails, run_op as run};
+    use half::f16;
+    use mokume_ir::op::Op;
+
+    #[test]
+    fn every_function_agrees_in_f32_and_f64() {
+        let values: Vec<f32> = (-40..=40).map(|i| i as f32 * 0.173).collect();
+        let single = Tensor::f32s(&[81], &values);
+        let double = Tensor::of(&[81], Elem::F64, &values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+        for &kind in UnaryKind::ALL.iter().filter(|&&kind| super::double(kind).is_some()) {
+            let (a, b) = (run(Op::Unary(kind), &[&single]).remove(0), run(Op::Unary(kind), &[&double]).remove(0));
+            for (&a, &b) in a.slice::<f32>().iter().zip(b.slice::<f64>()) {
+                let close = (f64::from(a) - b).abs() <= 1e-5 * b.abs().max(1.0);
+                assert!(close || f64::from(a) == b || (a.is_nan() && b.is_nan()), "{}: {a} {b}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn predicates_and_integers() {
+        let x = Tensor::f32s(&[3], &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
+        let class = |kind| run(Op::Unary(kind), &[&x])[0].slice::<u8>().to_vec();
+        assert_eq!(class(UnaryKind::IsNan), [1, 0, 0]);
+        assert_eq!((class(UnaryKind::IsPosInf), class(UnaryKind::IsNegInf)), (vec![0, 1, 0], vec![0, 0, 1]));
+        let x = Tensor::of(&[2], Elem::I8, &[-128i8, 5]);
+        assert_eq!(run(Op::Unary(UnaryKind::Neg), &[&x])[0].slice::<i8>(), [-128, -5]);
+        assert_eq!(run(Op::Unary(UnaryKind::Relu), &[&x])[0].slice::<i8>(), [0, 5]);
+        assert!(fails(Op::Unary(UnaryKind::Sin), &[&x]) && fails(Op::Unary(UnaryKind::Abs), &[]));
+    }
+
+    #[test]
+    fn halves_are_computed_in_f32() {
+        let x = Tensor::of(&[2], Elem::F16, &[f16::from_f32(4.0), f16::from_f32(-1.5)]);
+        let out = run(Op::Unary(UnaryKind::Abs), &[&x]).remove(0);
+        assert_eq!((out.elem(), out.slice::<f16>()), (Elem::F16, &[f16::from_f32(4.0), f16::from_f32(1.5)][..]));
+        assert_eq!(run(Op::Unary(UnaryKind::IsNan), &[&x])[0].elem(), Elem::Bool);
+    }
 }
