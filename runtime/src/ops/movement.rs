@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(slice(-3, i64::MAX, 1), [7, 8, 9]);
         assert_eq!(slice(-1, i64::MIN, -4), [9, 5, 1]);
         assert_eq!(slice(100, 3, -3), [9, 6]);
-        assert_eq!(slice(5, 2, 1), []);
+        assert!(slice(5, 2, 1).is_empty());
         assert_eq!(slice(0, 10, i64::MAX), [0]);
         let grid = iota(&[3, 4]);
         let op = Slice { starts: ints([1, -1]), ends: ints([3, 0]), axes: ints([0, 1]), steps: ints([1, -2]) };

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(padded(PadMode::Reflect, &[2, 3], &[-1], &x), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0]);
         assert_eq!(padded(PadMode::Wrap, &[2, 1], &[0], &x), [2.0, 3.0, 1.0, 2.0, 3.0, 1.0]);
         assert_eq!(padded(PadMode::Constant, &[-1, 1], &[0], &x), [2.0, 3.0, 0.0]);
-        assert_eq!(padded(PadMode::Constant, &[-3, 0], &[0], &x), []);
+        assert!(padded(PadMode::Constant, &[-3, 0], &[0], &x).is_empty());
     }
 
     #[test]
