@@ -70,7 +70,7 @@ words! {
         BitAnd = "bit_and", /// bitwise or
         BitOr = "bit_or", /// bitwise exclusive or
         BitXor = "bit_xor", /// shift left
-        Shl = "shl", /// logical shift right
+        Shl = "shl", /// shift right; signed integers keep their sign
         Shr = "shr", /// a = b
         Eq = "eq", /// a < b
         Lt = "lt", /// a <= b

@@ -25,8 +25,9 @@ pub fn cast(op: &Cast, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Ten
 /// Runs a bitcast.
 pub fn bitcast(op: &Bitcast, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let [x] = operands(inputs)?;
-    let plain = |elem: Elem| elem.quant().is_none() && elem != Elem::String && elem != Elem::Bool;
-    if x.elem().bits() != op.to.bits() || !plain(x.elem()) || !plain(op.to) {
+    let plain = |elem: Elem| elem.quant().is_none() && elem != Elem::String;
+    // Not every byte is a bool.
+    if x.elem().bits() != op.to.bits() || !plain(x.elem()) || !plain(op.to) || op.to == Elem::Bool {
         return Err(OpError::operands(format!("bitcast of {} to {}", x.elem(), op.to)));
     }
     let out = x.bitcast(op.to);

@@ -58,14 +58,14 @@ pub trait Integer: Number {
     fn xor(self, b: Self) -> Self;
     /// All bits flipped.
     fn not(self) -> Self;
-    /// Shift left; 0 when b is as large as the width.
+    /// Shift left; 0 when b is negative or as large as the width.
     fn shl(self, b: Self) -> Self;
-    /// Logical shift right; 0 when b is as large as the width.
+    /// Shift right, signed types keep their sign; all bits go when b is negative or as large as the width.
     fn shr(self, b: Self) -> Self;
 }
 
 macro_rules! integer {
-    ($($ty:ident, $unsigned:ident, |$a:ident| $abs:expr, $sign:expr;)+) => {$(
+    ($($ty:ident, |$a:ident| $abs:expr, $sign:expr;)+) => {$(
         impl Number for $ty {
             const ZERO: Self = 0;
             const ONE: Self = 1;
@@ -106,21 +106,23 @@ macro_rules! integer {
             fn shl(self, b: Self) -> Self { u32::try_from(b).ok().and_then(|b| self.checked_shl(b)).unwrap_or(0) }
             #[inline(always)]
             fn shr(self, b: Self) -> Self {
-                u32::try_from(b).ok().and_then(|b| (self as $unsigned).checked_shr(b)).unwrap_or(0) as $ty
+                let shifted = u32::try_from(b).ok().and_then(|b| self.checked_shr(b));
+                #[allow(unused_comparisons, reason = "signed and unsigned types share the text")]
+                shifted.unwrap_or(if self < 0 { !0 } else { 0 })
             }
         }
     )+};
 }
 
 integer! {
-    i8, u8, |a| a.wrapping_abs(), a.signum();
-    i16, u16, |a| a.wrapping_abs(), a.signum();
-    i32, u32, |a| a.wrapping_abs(), a.signum();
-    i64, u64, |a| a.wrapping_abs(), a.signum();
-    u8, u8, |a| a, (a != 0).into();
-    u16, u16, |a| a, (a != 0).into();
-    u32, u32, |a| a, (a != 0).into();
-    u64, u64, |a| a, (a != 0).into();
+    i8, |a| a.wrapping_abs(), a.signum();
+    i16, |a| a.wrapping_abs(), a.signum();
+    i32, |a| a.wrapping_abs(), a.signum();
+    i64, |a| a.wrapping_abs(), a.signum();
+    u8, |a| a, (a != 0).into();
+    u16, |a| a, (a != 0).into();
+    u32, |a| a, (a != 0).into();
+    u64, |a| a, (a != 0).into();
 }
 
 /// Integer power by squaring; a negative exponent gives 1/a^-b truncated toward zero, and 0 for a = 0.
@@ -273,7 +275,7 @@ mod tests {
         assert_eq!((i8::MIN.div(-1), 5i32.div(0), 5u8.modulo(0)), (i8::MIN, 0, 0));
         assert_eq!(((-7i64).modulo(3), 7i64.modulo(-3), (-7i64).fmod(3)), (2, -2, -1));
         assert_eq!((Number::pow(2i32, 10), Number::pow(2i32, -1), Number::pow(-1i64, -3), Number::pow(3u8, 6)), (1024, 0, -1, 217));
-        assert_eq!((Integer::shl(1u8, 9), Integer::shr(0x80u8, 7), Integer::shr(-1i8, 7)), (0, 1, 1));
+        assert_eq!((Integer::shl(1u8, 9), Integer::shr(0x80u8, 7), Integer::shr(-8i8, 1), Integer::shr(-1i8, 9)), (0, 1, -4, -1));
     }
 
     #[test]
