@@ -1,6 +1,6 @@
 //! Ops that read elements at given indices: gather, gather_elements, gather_nd.
 
-use super::lanes::{CHUNK, for_chunks};
+use super::lanes::{CHUNK, for_chunks, for_rows};
 use super::layout::{Odometer, around, axis, operands, strides, volume};
 use super::strided::{by_width, words, words_mut};
 use super::{OpContext, OpError};
@@ -8,6 +8,8 @@ use crate::tensor::{Dims, Tensor, elem_bytes};
 use bytemuck::Pod;
 use mokume_ir::op::{Gather, GatherElements, GatherNd};
 use mokume_ir::types::Elem;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `index` counted from the front of an axis of `size` elements; none when it lies outside.
 pub fn counted(index: i64, size: usize) -> Option<usize> {
@@ -24,11 +26,7 @@ fn position(index: i64, size: usize) -> Result<usize, OpError> {
 ///
 /// Errors  when one lies outside.
 fn positions(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
-    match indices.elem() {
-        Elem::I64 => indices.slice::<i64>().iter().map(|&index| position(index, size)).collect(),
-        Elem::I32 => indices.slice::<i32>().iter().map(|&index| position(index.into(), size)).collect(),
-        elem => Err(OpError::operands(format!("indices of type {elem}"))),
-    }
+    integers(indices)?.iter().map(|&index| position(index, size)).collect()
 }
 
 /// Runs a gather.
@@ -80,32 +78,84 @@ fn gather_runs(x: &[u8], count: usize, run: usize, positions: &[usize], out: &mu
 /// Runs a gather_elements.
 pub fn gather_elements(op: &GatherElements, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let [x, indices] = operands(inputs)?;
-    let places = element_places(x, indices, op.axis)?;
+    let places = ElementPlaces::new(x, indices, op.axis)?;
     let mut out = cx.alloc(indices.dims(), x.elem())?;
-    by_width!(x.elem(), T => read_places::<T>(words(x), &places, words_mut(&mut out)));
-    Ok(vec![out])
+    let outside = AtomicBool::new(false);
+    by_width!(x.elem(), T => read_places::<T>(words(x), &places, &outside, words_mut(&mut out)));
+    match outside.into_inner() {
+        true => places.all().map(|_| vec![]),
+        false => Ok(vec![out]),
+    }
 }
 
-fn read_places<T: Pod>(x: &[T], places: &[usize], out: &mut [T]) {
-    out.iter_mut().zip(places).for_each(|(out, &place)| *out = x[place]);
+fn read_places<T: Pod + Send + Sync>(x: &[T], places: &ElementPlaces<'_>, outside: &AtomicBool, out: &mut [T]) {
+    for_rows(out, places.width, |row, out| {
+        for (out, place) in out.iter_mut().zip(places.row(row)) {
+            match place {
+                Ok(place) => *out = x[place],
+                Err(_) => outside.store(true, Ordering::Relaxed),
+            }
+        }
+    });
 }
 
-/// Where in `x` every element of `indices` points: its own coordinates, but the index along `axis`.
-pub fn element_places(x: &Tensor, indices: &Tensor, along: i64) -> Result<Vec<usize>, OpError> {
-    let along = axis(along, x.rank())?;
-    let fits = |i: usize| i == along || indices.dims()[i] <= x.dims()[i];
-    if indices.rank() != x.rank() || !(0..x.rank()).all(fits) {
-        return Err(OpError::operands(format!("indices {:?} along axis {along} of {:?}", indices.dims(), x.dims())));
+/// Where in a tensor the elements of an index tensor point: at their own coordinates, but the index along one axis.
+pub struct ElementPlaces<'a> {
+    indices: Cow<'a, [i64]>,
+    /// Sizes of the index tensor before its last axis, and strides of the tensor for them, 0 along the axis.
+    outer: &'a [usize],
+    steps: Dims,
+    /// Elements of the last axis of the index tensor, and stride of the tensor for them.
+    width: usize,
+    step: usize,
+    /// Size of the axis, and its stride.
+    size: usize,
+    stride: usize,
+}
+
+impl<'a> ElementPlaces<'a> {
+    /// The places of `indices` along an axis of `x`.
+    ///
+    /// Errors  when the shapes do not fit.
+    pub fn new(x: &Tensor, indices: &'a Tensor, along: i64) -> Result<Self, OpError> {
+        let along = axis(along, x.rank())?;
+        let fits = |i: usize| i == along || indices.dims()[i] <= x.dims()[i];
+        if indices.rank() != x.rank() || !(0..x.rank()).all(fits) {
+            return Err(OpError::operands(format!("indices {:?} along axis {along} of {:?}", indices.dims(), x.dims())));
+        }
+        let mut steps = strides(x.dims());
+        let stride = std::mem::take(&mut steps[along]);
+        let step = steps.pop().unwrap_or(0);
+        let (width, outer) = indices.dims().split_last().ok_or_else(|| OpError::operands("indices of a scalar"))?;
+        Ok(ElementPlaces { indices: integers(indices)?, outer, steps, width: *width, step, size: x.dims()[along], stride })
     }
-    let mut places = positions(indices, x.dims()[along])?;
-    let strides = strides(x.dims());
-    let mut odometer = Odometer::new(indices.dims(), 0);
-    for place in &mut places {
-        let own: usize = odometer.at().iter().zip(&strides).map(|(index, stride)| index * stride).sum();
-        *place = own + *place * strides[along] - odometer.at()[along] * strides[along];
-        odometer.step();
+    /// The places of one row.
+    fn row(&self, row: usize) -> impl Iterator<Item = Result<usize, OpError>> {
+        let odometer = Odometer::new(self.outer, row);
+        let start: usize = odometer.at().iter().zip(&self.steps).map(|(index, step)| index * step).sum();
+        let indices = &self.indices[row * self.width..(row + 1) * self.width];
+        indices.iter().enumerate().map(move |(i, &index)| Ok(start + i * self.step + position(index, self.size)? * self.stride))
     }
-    Ok(places)
+    /// All places.
+    ///
+    /// Errors  when an index lies outside.
+    pub fn all(&self) -> Result<Vec<usize>, OpError> {
+        let mut places = Vec::with_capacity(self.indices.len());
+        for row in 0..self.outer.iter().product() {
+            for place in self.row(row) {
+                places.push(place?);
+            }
+        }
+        Ok(places)
+    }
+}
+
+fn integers(indices: &Tensor) -> Result<Cow<'_, [i64]>, OpError> {
+    match indices.elem() {
+        Elem::I64 => Ok(Cow::Borrowed(indices.slice())),
+        Elem::I32 => Ok(Cow::Owned(indices.slice::<i32>().iter().map(|&index| index.into()).collect())),
+        elem => Err(OpError::operands(format!("indices of type {elem}"))),
+    }
 }
 
 /// Runs a gather_nd.

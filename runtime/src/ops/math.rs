@@ -6,7 +6,7 @@
 #![allow(clippy::excessive_precision, reason = "coefficients as published")]
 
 use super::simd::mul_add;
-use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LOG2_E};
 
 const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
@@ -108,6 +108,36 @@ pub fn tanh<const FMA: bool>(x: f32) -> f32 {
     (if x.abs() < 0.625 { near } else { far }).copysign(x)
 }
 
+/// Largest |x| for which [`sin`] and [`cos`] are meant.
+pub const LARGEST_ANGLE: f32 = 8192.0;
+
+/// Sine of |x| <= [`LARGEST_ANGLE`].
+#[inline(always)]
+pub fn sin<const FMA: bool>(x: f32) -> f32 {
+    quarter_turns::<FMA>(x, 0)
+}
+
+/// Cosine of |x| <= [`LARGEST_ANGLE`].
+#[inline(always)]
+pub fn cos<const FMA: bool>(x: f32) -> f32 {
+    quarter_turns::<FMA>(x, 1)
+}
+
+/// sin(x + turns pi/2)
+#[inline(always)]
+fn quarter_turns<const FMA: bool>(x: f32, turns: u32) -> f32 {
+    let shifted = mul_add::<FMA>(x, FRAC_2_PI, ROUND);
+    let n = shifted - ROUND;
+    let r = mul_add::<FMA>(n, -7.549_789_95e-8, mul_add::<FMA>(n, -4.837_512_97e-4, mul_add::<FMA>(n, -1.570_312_5, x)));
+    let z = r * r;
+    let sine = mul_add::<FMA>(horner::<FMA, 3>(z, [-1.951_529_6e-4, 8.332_161e-3, -1.666_665_46e-1]) * z, r, r);
+    let p = horner::<FMA, 3>(z, [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2]);
+    let cosine = mul_add::<FMA>(p * z, z, mul_add::<FMA>(-0.5, z, 1.0));
+    let quadrant = shifted.to_bits().wrapping_add(turns);
+    let value = if quadrant & 1 == 0 { sine } else { cosine };
+    if quadrant & 2 == 0 { value } else { -value }
+}
+
 /// Error function.
 #[inline(always)]
 pub fn erf<const FMA: bool>(x: f32) -> f32 {
@@ -186,6 +216,19 @@ mod tests {
         check(2.0, -10.0, 10.0, tanh::<true>, tanh::<false>, f64::tanh);
         check(2.0, -5.0, 5.0, erf::<true>, erf::<false>, libm::erf);
         check(3.0, -30.0, 30.0, softplus::<true>, softplus::<false>, |x| x.exp().ln_1p());
+    }
+
+    #[test]
+    fn angles() {
+        for i in -100_000..100_000 {
+            let x = i as f32 * 0.0017;
+            let (sine, cosine) = f64::from(x).sin_cos();
+            let error = |got: f32, want: f64| (f64::from(got) - want).abs();
+            assert!(error(sin::<true>(x), sine) < 1e-7 && error(sin::<false>(x), sine) < 1e-7, "sin {x}");
+            assert!(error(cos::<true>(x), cosine) < 1e-7 && error(cos::<false>(x), cosine) < 1e-7, "cos {x}");
+        }
+        assert!(sin::<true>(f32::NAN).is_nan() && cos::<true>(f32::INFINITY).is_nan());
+        assert_eq!((sin::<true>(1e-30), cos::<true>(0.0)), (1e-30, 1.0));
     }
 
     #[test]

@@ -90,8 +90,10 @@ fn mirrored(i: i64, size: i64) -> i64 {
 struct Plan {
     outer: Vec<Vec<Option<usize>>>,
     strides: Dims,
-    row: Vec<Option<usize>>,
-    inner: usize,
+    /// Runs of neighbors: source of the first (none: the fill value) and length, in elements.
+    runs: Vec<(Option<usize>, usize)>,
+    /// Elements of a row of the result.
+    width: usize,
 }
 
 impl Plan {
@@ -100,16 +102,17 @@ impl Plan {
         let (outer, rest) = sources.split_at(last);
         let row = rest.first().map_or_else(|| vec![Some(0)], |source| source.map(mode));
         let sizes: Vec<usize> = sources.iter().map(|source| source.size).collect();
+        let inner: usize = rest.iter().skip(1).map(|source| source.size).product();
         Plan {
             outer: outer.iter().map(|source| source.map(mode)).collect(),
             strides: strides(&sizes).into_iter().take(last).collect(),
-            row,
-            inner: rest.iter().skip(1).map(|source| source.size).product(),
+            runs: row.chunk_by(are_neighbors).map(|run| (run[0].map(|from| from * inner), run.len() * inner)).collect(),
+            width: row.len() * inner,
         }
     }
     fn copy<T: Pod + Send + Sync>(&self, x: &[T], fill: T, out: &mut [T]) {
         let sizes: Vec<usize> = self.outer.iter().map(Vec::len).collect();
-        for_rows(out, self.row.len() * self.inner, |row, out| {
+        for_rows(out, self.width, |row, out| {
             let odometer = Odometer::new(&sizes, row);
             let starts = odometer.at().iter().zip(&self.outer).zip(&self.strides).map(|((&i, map), stride)| Some(map[i]? * stride));
             match starts.sum::<Option<usize>>() {
@@ -118,18 +121,23 @@ impl Plan {
             }
         });
     }
-    /// Runs of neighbors are copied at once.
-    fn copy_row<T: Pod>(&self, x: &[T], fill: T, out: &mut [T]) {
-        let inner = self.inner;
-        let mut at = 0;
-        for run in self.row.chunk_by(|a, b| matches!((a, b), (None, None)) || matches!((a, b), (Some(a), Some(b)) if a + 1 == *b)) {
-            let target = &mut out[at * inner..(at + run.len()) * inner];
-            match run[0] {
-                Some(from) => target.copy_from_slice(&x[from * inner..(from + run.len()) * inner]),
-                None => target.fill(fill),
+    fn copy_row<T: Pod>(&self, x: &[T], fill: T, mut out: &mut [T]) {
+        for &(from, length) in &self.runs {
+            let (run, rest) = out.split_at_mut(length);
+            match from {
+                Some(from) => run.copy_from_slice(&x[from..from + length]),
+                None => run.fill(fill),
             }
-            at += run.len();
+            out = rest;
         }
+    }
+}
+
+fn are_neighbors(a: &Option<usize>, b: &Option<usize>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a + 1 == *b,
+        (None, None) => true,
+        _ => false,
     }
 }
 

@@ -53,29 +53,38 @@ pub fn cumulative(op: &Cumulative, inputs: &[&Tensor], cx: &OpContext<'_>) -> Re
     let axis = axis(along, x.rank())?;
     let mut out = cx.alloc(x.dims(), x.elem())?;
     by_number!(x.elem(), T => {
-        let (start, combine): (T, fn(T, T) -> T) = if op.product { (T::ONE, T::mul) } else { (T::ZERO, T::add) };
         let (_, count, inner) = around(x.dims(), axis);
         let x = x.slice::<T>();
         for_rows(out.slice_mut::<T>(), count * inner, |row, out| {
-            accumulate(op, &x[row * count * inner..][..count * inner], inner, start, combine, out);
+            let x = &x[row * count * inner..][..count * inner];
+            match op.product {
+                true => accumulate(op, x, inner, T::ONE, T::mul, out),
+                false => accumulate(op, x, inner, T::ZERO, T::add, out),
+            }
         });
     }, _ => return Err(OpError::unsupported(format!("cumulative of {}", x.elem()))));
     Ok(vec![out])
 }
 
 /// Running values of `inner` columns.
-fn accumulate<T: Scalar>(op: &Cumulative, x: &[T], inner: usize, start: T, combine: fn(T, T) -> T, out: &mut [T]) {
+fn accumulate<T: Scalar>(op: &Cumulative, x: &[T], inner: usize, start: T, combine: impl Fn(T, T) -> T, out: &mut [T]) {
     let count = x.len() / inner;
-    let mut running = vec![start; inner];
-    for i in 0..count {
-        let at = if op.reverse { count - 1 - i } else { i } * inner;
-        let (x, out) = (&x[at..at + inner], &mut out[at..at + inner]);
-        if op.exclusive {
-            out.copy_from_slice(&running);
+    let at = |i: usize| if op.reverse { count - 1 - i } else { i } * inner;
+    if inner == 1 {
+        let mut running = start;
+        for i in (0..count).map(at) {
+            let next = combine(running, x[i]);
+            out[i] = if op.exclusive { running } else { next };
+            running = next;
         }
-        running.iter_mut().zip(x).for_each(|(running, &x)| *running = combine(*running, x));
-        if !op.exclusive {
-            out.copy_from_slice(&running);
+        return;
+    }
+    for i in 0..count {
+        // Each row continues the one before; an exclusive sum lags one row behind.
+        let term = if op.exclusive { i.checked_sub(1).map(at) } else { Some(at(i)) };
+        for column in 0..inner {
+            let before = if i == 0 { start } else { out[at(i - 1) + column] };
+            out[at(i) + column] = term.map_or(before, |term| combine(before, x[term + column]));
         }
     }
 }

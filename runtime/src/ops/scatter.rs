@@ -1,6 +1,6 @@
 //! Ops that write elements at given indices: scatter_elements, scatter_nd. Updates are applied in order.
 
-use super::index::{element_places, tuple_places};
+use super::index::{ElementPlaces, tuple_places};
 use super::layout::operands;
 use super::number::{Number, by_number};
 use super::strided::{by_width, words, words_mut};
@@ -13,7 +13,7 @@ use mokume_ir::types::Elem;
 /// Runs a scatter_elements. Combined operands of f16 and bf16 arrive as f32.
 pub fn scatter_elements(op: &ScatterElements, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let [x, indices, updates] = operands(inputs)?;
-    let places = element_places(x, indices, op.axis)?;
+    let places = ElementPlaces::new(x, indices, op.axis)?.all()?;
     if updates.dims() != indices.dims() {
         return Err(misfit(x, indices, updates));
     }
@@ -61,6 +61,9 @@ fn scatter(
 }
 
 fn replace<T: Pod>(out: &mut [T], places: &[usize], run: usize, updates: &[T]) {
+    if run == 1 {
+        return places.iter().zip(updates).for_each(|(&place, &update)| out[place] = update);
+    }
     for (i, place) in places.iter().enumerate() {
         out[place * run..][..run].copy_from_slice(&updates[i * run..][..run]);
     }
@@ -77,6 +80,9 @@ fn function<T: Number>(kind: ScatterKind) -> fn(T, T) -> T {
 }
 
 fn combine<T: Scalar>(out: &mut [T], places: &[usize], run: usize, updates: &[T], of: fn(T, T) -> T) {
+    if run == 1 {
+        return places.iter().zip(updates).for_each(|(&place, &update)| out[place] = of(out[place], update));
+    }
     for (i, place) in places.iter().enumerate() {
         let targets = out[place * run..][..run].iter_mut();
         targets.zip(&updates[i * run..][..run]).for_each(|(out, &update)| *out = of(*out, update));

@@ -39,18 +39,32 @@ pub fn top_k(op: &TopK, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Te
 }
 
 /// The indices of the best `k` of `count` elements, best first, lower index first among equals.
+///
+/// Candidates gather in a buffer that is cut to the best `k` when full; the worst of them is then the bar for the next.
 fn best<T: Scalar>(x: &[T], step: usize, count: usize, k: usize, largest: bool) -> Vec<usize> {
-    let better = |&a: &usize, &b: &usize| {
-        let order = compare(x[a * step], x[b * step]);
-        if largest { order.reverse() } else { order }.then(a.cmp(&b))
-    };
-    let mut order: Vec<usize> = (0..count).collect();
-    if 0 < k && k < count {
-        order.select_nth_unstable_by(k - 1, better);
+    let order = |a: T, b: T| if largest { compare(b, a) } else { compare(a, b) };
+    let better = |a: &(T, usize), b: &(T, usize)| order(a.0, b.0).then(a.1.cmp(&b.1));
+    if k == 0 {
+        return vec![];
     }
-    order.truncate(k);
-    order.sort_unstable_by(better);
-    order
+    let room = (2 * k).max(k + 64).min(count);
+    let mut kept: Vec<(T, usize)> = Vec::with_capacity(room);
+    let mut bar = None;
+    for i in 0..count {
+        let value = x[i * step];
+        if bar.is_some_and(|bar| order(value, bar).is_ge()) {
+            continue;
+        }
+        kept.push((value, i));
+        if kept.len() == room && room > k {
+            kept.select_nth_unstable_by(k - 1, better);
+            kept.truncate(k);
+            bar = Some(kept[k - 1].0);
+        }
+    }
+    kept.sort_unstable_by(better);
+    kept.truncate(k);
+    kept.into_iter().map(|candidate| candidate.1).collect()
 }
 
 #[allow(clippy::eq_op, reason = "only NaN differs from itself")]

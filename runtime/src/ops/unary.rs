@@ -78,8 +78,8 @@ fn single(kind: UnaryKind) -> Option<Kernel1<f32, f32>> {
         Ceil => ceil,
         Round => round,
         Sign => |x, out| map1(x, out, Number::sign),
-        Sin => |x, out| map1(x, out, f32::sin),
-        Cos => |x, out| map1(x, out, f32::cos),
+        Sin => |x, out| angles(x, out, small_sin, f32::sin),
+        Cos => |x, out| angles(x, out, small_cos, f32::cos),
         Tan => |x, out| map1(x, out, f32::tan),
         Asin => |x, out| map1(x, out, f32::asin),
         Acos => |x, out| map1(x, out, f32::acos),
@@ -150,6 +150,26 @@ vectorized! {
 vectorized! {
     fn softplus<const FMA: bool>(x: &[f32], out: &mut [f32]) {
         x.iter().zip(out).for_each(|(&x, out)| *out = math::softplus::<FMA>(x));
+    }
+}
+
+vectorized! {
+    fn small_sin<const FMA: bool>(x: &[f32], out: &mut [f32]) {
+        x.iter().zip(out).for_each(|(&x, out)| *out = math::sin::<FMA>(x));
+    }
+}
+
+vectorized! {
+    fn small_cos<const FMA: bool>(x: &[f32], out: &mut [f32]) {
+        x.iter().zip(out).for_each(|(&x, out)| *out = math::cos::<FMA>(x));
+    }
+}
+
+/// Large angles, which are rare, need the long way around.
+fn angles(x: &[f32], out: &mut [f32], small: Kernel1<f32, f32>, any: fn(f32) -> f32) {
+    small(x, out);
+    if x.iter().any(|x| x.abs() > math::LARGEST_ANGLE) {
+        x.iter().zip(out).filter(|(x, _)| x.abs() > math::LARGEST_ANGLE).for_each(|(&x, out)| *out = any(x));
     }
 }
 
