@@ -9,6 +9,7 @@ mod state;
 
 pub mod convert;
 pub mod memory;
+pub mod cpu;
 pub mod ops;
 pub mod program;
 pub mod session;

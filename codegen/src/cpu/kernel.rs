@@ -1,0 +1,250 @@
+//! The loops of a kernel around its dot products: tiles, rows, blocks, chunks, and what happens at the end of a block.
+
+use super::build::{Build, Result};
+use super::dot;
+use crate::kernel::{CHUNK, KernelSpec, LANES, Store, Strategy, VECTOR};
+use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
+use mokume_runtime::cpu::abi::Field;
+use mokume_runtime::cpu::isa::IsaLevel;
+
+/// Chunks per block up to which the loop over them is written out.
+const UNROLLED_CHUNKS: u64 = 4;
+/// Pairs of planes up to which rows share planes, and chunks are written out.
+const FEW_PAIRS: u8 = 16;
+
+/// Emits the function of `spec` into the module.
+pub(super) fn emit(build: &Build<'_>, spec: &KernelSpec) -> Result<()> {
+    let function = declare(build, spec);
+    build.at.position_at_end(build.context.append_basic_block(function, "entry"));
+    let kernel = Kernel::new(build, spec, function)?;
+    let [row_begin, row_end, tile_begin, tile_end] = [1, 2, 3, 4].map(|index| parameter(function, index));
+    let strips = LANES as u64 / build.lanes() as u64;
+    let begin = build.at.build_int_nuw_mul(tile_begin, build.i64(strips), "")?;
+    let end = build.at.build_int_nuw_mul(tile_end, build.i64(strips), "")?;
+    build.repeat(begin, end, 1, &[], |strip, _| {
+        let strip = kernel.strip(strip, strips)?;
+        let mut row = row_begin;
+        for &rows in row_groups(build.level, spec) {
+            row = build.repeat(row, row_end, rows as u64, &[], |row, _| kernel.rows(&strip, row, rows).map(|()| vec![]))?.0;
+        }
+        Ok(vec![])
+    })?;
+    build.at.build_return(None)?;
+    Ok(())
+}
+
+/// Rows that share unpacked weights: as many as there are registers for, then fewer for what is left.
+fn row_groups(level: IsaLevel, spec: &KernelSpec) -> &'static [usize] {
+    match (spec.strategy, level) {
+        (Strategy::Planes, _) if has_many_pairs(spec) => &[1],
+        (Strategy::Unpack, IsaLevel::Avx512) => &[8, 4, 1],
+        _ => &[4, 1],
+    }
+}
+
+/// Whether code for every pair of planes is long.
+fn has_many_pairs(spec: &KernelSpec) -> bool {
+    spec.strategy == Strategy::Planes && spec.w_bits * spec.a_bits > FEW_PAIRS
+}
+
+fn declare<'c>(build: &Build<'c>, spec: &KernelSpec) -> FunctionValue<'c> {
+    let (pointer, word) = (build.pointer(), build.context.i64_type());
+    let ty = build.context.void_type().fn_type(&[pointer.into(), word.into(), word.into(), word.into(), word.into()], false);
+    let function = build.module.add_function(&spec.symbol(), ty, None);
+    let nounwind = inkwell::attributes::Attribute::get_named_enum_kind_id("nounwind");
+    function.add_attribute(inkwell::attributes::AttributeLoc::Function, build.context.create_enum_attribute(nounwind, 0));
+    function
+}
+
+#[allow(clippy::expect_used, reason = "declared with five parameters")]
+fn parameter(function: FunctionValue<'_>, index: u32) -> IntValue<'_> {
+    function.get_nth_param(index).expect("five parameters").into_int_value()
+}
+
+/// What the whole function shares.
+struct Kernel<'k, 'c> {
+    build: &'k Build<'c>,
+    spec: &'k KernelSpec,
+    activations: PointerValue<'c>,
+    row_bytes: IntValue<'c>,
+    corrections: PointerValue<'c>,
+    centers: PointerValue<'c>,
+    scales: PointerValue<'c>,
+    weights: PointerValue<'c>,
+    tile_bytes: IntValue<'c>,
+    out: PointerValue<'c>,
+    out_stride: IntValue<'c>,
+    blocks: IntValue<'c>,
+    chunks: IntValue<'c>,
+}
+
+/// A register's width of columns.
+struct Strip<'c> {
+    weights: PointerValue<'c>,
+    out: PointerValue<'c>,
+}
+
+impl<'k, 'c> Kernel<'k, 'c> {
+    fn new(build: &'k Build<'c>, spec: &'k KernelSpec, function: FunctionValue<'c>) -> Result<Self> {
+        #[allow(clippy::expect_used, reason = "declared with five parameters")]
+        let args = function.get_first_param().expect("five parameters").into_pointer_value();
+        let field = |field: Field| build.offset_by(args, field as usize * 8);
+        let pointer = |at: Field| -> Result<_> { Ok(build.load(build.pointer(), field(at)?)?.into_pointer_value()) };
+        let word = |at: Field| -> Result<_> { Ok(build.load(build.context.i64_type(), field(at)?)?.into_int_value()) };
+        let constant_chunks = spec.block.map(|size| build.i64((size as usize).div_ceil(CHUNK) as u64));
+        Ok(Kernel {
+            build,
+            spec,
+            activations: pointer(Field::Activations)?,
+            row_bytes: word(Field::RowBytes)?,
+            corrections: pointer(Field::Corrections)?,
+            centers: pointer(Field::Centers)?,
+            scales: pointer(Field::Scales)?,
+            weights: pointer(Field::Weights)?,
+            tile_bytes: word(Field::TileBytes)?,
+            out: pointer(Field::Out)?,
+            out_stride: build.at.build_int_nuw_mul(word(Field::OutStride)?, build.i64(4), "")?,
+            blocks: word(Field::Blocks)?,
+            chunks: constant_chunks.map_or_else(|| word(Field::Chunks), Ok)?,
+        })
+    }
+    /// Addresses of strip number `strip`, of `strips` per tile.
+    fn strip(&self, strip: IntValue<'c>, strips: u64) -> Result<Strip<'c>> {
+        let build = self.build;
+        let tile = build.at.build_int_unsigned_div(strip, build.i64(strips), "")?;
+        let part = build.at.build_int_unsigned_rem(strip, build.i64(strips), "")?;
+        let width = build.i64(4 * build.lanes() as u64);
+        let weights = build.index(build.index(self.weights, tile, self.tile_bytes)?, part, width)?;
+        Ok(Strip { weights, out: build.index(self.out, strip, width)? })
+    }
+    /// `count` rows from `row` on, against one strip.
+    fn rows(&self, strip: &Strip<'c>, row: IntValue<'c>, count: usize) -> Result<()> {
+        let rows = (0..count).map(|r| self.row(strip, row, r)).collect::<Result<Vec<_>>>()?;
+        let mut carried: Vec<BasicValueEnum<'c>> = vec![strip.weights.into()];
+        carried.extend(rows.iter().map(|row| BasicValueEnum::from(row.activations)));
+        if self.spec.store == Store::Scaled {
+            carried.extend(rows.iter().map(|_| BasicValueEnum::from(self.build.floats().const_zero())));
+        }
+        let zero = self.build.i64(0);
+        let (_, last) = self.build.repeat(zero, self.blocks, 1, &carried, |block, carried| self.block(&rows, block, carried))?;
+        if self.spec.store == Store::Scaled {
+            rows.iter().zip(&last[1 + count..]).try_for_each(|(row, sum)| self.store(row, sum.into_vector_value()))?;
+        }
+        Ok(())
+    }
+    /// Addresses of row `first + r`.
+    fn row(&self, strip: &Strip<'c>, first: IntValue<'c>, r: usize) -> Result<Row<'c>> {
+        let build = self.build;
+        let row = build.at.build_int_nuw_add(first, build.i64(r as u64), "")?;
+        let four = build.i64(4);
+        let per_block = build.at.build_int_nuw_mul(self.blocks, four, "")?;
+        let out_bytes = match self.spec.store {
+            Store::Scaled => self.out_stride,
+            Store::Raw => build.at.build_int_nuw_mul(self.out_stride, self.blocks, "")?,
+        };
+        Ok(Row {
+            activations: build.index(self.activations, row, self.row_bytes)?,
+            corrections: build.index(self.corrections, row, per_block)?,
+            center: build.index(self.centers, row, four)?,
+            scale: build.index(self.scales, row, four)?,
+            out: build.index(strip.out, row, out_bytes)?,
+        })
+    }
+    /// One scale block: carried are the weight address, the rows' addresses, and their f32 sums.
+    fn block(&self, rows: &[Row<'c>], block: IntValue<'c>, carried: &[BasicValueEnum<'c>]) -> Result<Vec<BasicValueEnum<'c>>> {
+        let header = carried[0].into_pointer_value();
+        let weights = self.build.offset_by(header, self.spec.layout(1, 1).header)?;
+        let (next, accs) = self.chunks(weights, rows, &carried[1..=rows.len()])?;
+        let mut results = next;
+        for (r, row) in rows.iter().enumerate() {
+            let acc = self.corrected(row, block, header, accs[r])?;
+            match self.spec.store {
+                Store::Scaled => results.push(self.scaled(header, acc, carried[1 + rows.len() + r].into_vector_value())?.into()),
+                Store::Raw => self.build.store(self.build.index(row.out, block, self.out_stride)?, acc)?,
+            }
+        }
+        Ok(results)
+    }
+    /// All chunks of a block; gives the addresses after it, and an accumulator per row.
+    fn chunks(
+        &self,
+        weights: PointerValue<'c>,
+        rows: &[Row<'c>],
+        addresses: &[BasicValueEnum<'c>],
+    ) -> Result<(Vec<BasicValueEnum<'c>>, Vec<VectorValue<'c>>)> {
+        let ways = dot::accumulators(self.build, self.spec, rows.len());
+        let mut state: Vec<BasicValueEnum<'c>> = vec![weights.into()];
+        state.extend(addresses);
+        state.extend(vec![BasicValueEnum::from(self.build.splat_int(0)); rows.len() * ways]);
+        let limit = if has_many_pairs(self.spec) { 1 } else { UNROLLED_CHUNKS };
+        match self.chunks.get_zero_extended_constant().filter(|chunks| *chunks <= limit) {
+            Some(chunks) => {
+                for _ in 0..chunks {
+                    state = self.chunk(rows.len(), &state)?;
+                }
+            }
+            None => state = self.build.repeat(self.build.i64(0), self.chunks, 1, &state, |_, state| self.chunk(rows.len(), state))?.1,
+        }
+        let accs = state.split_off(1 + rows.len());
+        let sums = accs.chunks(ways).map(|ways| self.sum(ways)).collect::<Result<_>>()?;
+        Ok((state, sums))
+    }
+    /// One chunk: the state is the weight address, the rows' addresses, the accumulators.
+    fn chunk(&self, rows: usize, state: &[BasicValueEnum<'c>]) -> Result<Vec<BasicValueEnum<'c>>> {
+        let weights = state[0].into_pointer_value();
+        let addresses: Vec<_> = state[1..=rows].iter().map(|address| address.into_pointer_value()).collect();
+        let mut accs: Vec<_> = state[1 + rows..].iter().map(|acc| acc.into_vector_value()).collect();
+        dot::chunk(self.build, self.spec, weights, &addresses, &mut accs)?;
+        let mut next = vec![self.build.offset_by(weights, self.spec.w_bits as usize * VECTOR)?.into()];
+        for address in addresses {
+            next.push(self.build.offset_by(address, dot::row_chunk_bytes(self.spec))?.into());
+        }
+        next.extend(accs.into_iter().map(BasicValueEnum::from));
+        Ok(next)
+    }
+    fn sum(&self, values: &[BasicValueEnum<'c>]) -> Result<VectorValue<'c>> {
+        let mut sum = values[0].into_vector_value();
+        for value in &values[1..] {
+            sum = self.build.at.build_int_add(sum, value.into_vector_value(), "")?;
+        }
+        Ok(sum)
+    }
+    /// `step acc + correction [* cw] [+ ca * Σ (level_w - zero_w)]`
+    fn corrected(&self, row: &Row<'c>, block: IntValue<'c>, header: PointerValue<'c>, acc: VectorValue<'c>) -> Result<VectorValue<'c>> {
+        let build = self.build;
+        let mut words = (1..).map(|index| build.load_ints(build.offset_by(header, index * VECTOR)?));
+        let mut word = || words.next().unwrap_or_else(|| Ok(build.splat_int(0)));
+        let mut correction = build.load_splat(build.ints(), build.index(row.corrections, block, build.i64(4))?)?;
+        if self.spec.w_zero {
+            correction = build.at.build_int_mul(correction, word()?, "")?;
+        }
+        let acc = build.at.build_left_shift(acc, build.splat_int(self.spec.shift.into()), "")?;
+        let mut acc = build.at.build_int_add(acc, correction, "")?;
+        if self.spec.a_center {
+            let center = build.load_splat(build.ints(), row.center)?;
+            acc = build.at.build_int_add(acc, build.at.build_int_mul(center, word()?, "")?, "")?;
+        }
+        Ok(acc)
+    }
+    /// `sum + acc as f32 * scale`, rounded after each operation.
+    fn scaled(&self, header: PointerValue<'c>, acc: VectorValue<'c>, sum: VectorValue<'c>) -> Result<VectorValue<'c>> {
+        let build = self.build;
+        let scale = build.load(build.floats(), header)?.into_vector_value();
+        let acc = build.at.build_signed_int_to_float(acc, build.floats(), "")?;
+        let product = build.at.build_float_mul(acc, scale, "")?;
+        Ok(build.at.build_float_add(sum, product, "")?)
+    }
+    fn store(&self, row: &Row<'c>, sum: VectorValue<'c>) -> Result<()> {
+        let scale = self.build.load_splat(self.build.floats(), row.scale)?;
+        self.build.store(row.out, self.build.at.build_float_mul(sum, scale, "")?)
+    }
+}
+
+/// Addresses of a row's operands and results.
+struct Row<'c> {
+    activations: PointerValue<'c>,
+    corrections: PointerValue<'c>,
+    center: PointerValue<'c>,
+    scale: PointerValue<'c>,
+    out: PointerValue<'c>,
+}

@@ -1,0 +1,122 @@
+//! Packs weights into the layout that [`mokume_runtime::cpu::spec`] describes.
+
+use super::{CHUNK, KernelSpec, LANES, Layout, Strategy, VECTOR, parts};
+use mokume_ir::quant::Levels;
+use rayon::prelude::*;
+
+/// Quantized weights `[n, k]`: codes packed as constants are, with scales and zero points per column and block.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a> {
+    /// Which levels the codes stand for.
+    pub levels: Levels,
+    /// Columns.
+    pub n: usize,
+    /// Elements along k.
+    pub k: usize,
+    /// Codes, lowest bits first, every row from a byte on.
+    pub codes: &'a [u8],
+    /// One, `n`, or `n * blocks`.
+    pub scales: &'a [f32],
+    /// As many as scales, or none.
+    pub zero_points: &'a [i32],
+}
+
+impl Weights<'_> {
+    fn code(&self, bits: u8, n: usize, k: usize) -> u32 {
+        let row = &self.codes[n * (self.k * bits as usize).div_ceil(8)..];
+        let bit = k * bits as usize;
+        let low = u32::from(row[bit / 8]);
+        let crosses = bit % 8 + bits as usize > 8;
+        let high = if crosses { u32::from(row[bit / 8 + 1]) } else { 0 };
+        ((high << 8 | low) >> (bit % 8)) & ((1 << bits) - 1)
+    }
+    fn scale(&self, index: Group) -> f32 {
+        self.scales[index.of(self.scales.len())]
+    }
+    fn zero(&self, index: Group) -> i32 {
+        if self.zero_points.is_empty() { 0 } else { self.zero_points[index.of(self.zero_points.len())] }
+    }
+}
+
+/// A column's block, and how many columns there are.
+#[derive(Clone, Copy)]
+struct Group {
+    n: usize,
+    g: usize,
+    columns: usize,
+}
+
+impl Group {
+    /// Index into `len` scales: per tensor, per column, or per column and block.
+    fn of(self, len: usize) -> usize {
+        let per_column = len / self.columns;
+        self.n * per_column + self.g.min(per_column.saturating_sub(1))
+    }
+}
+
+/// Weights in the kernel's layout.
+///
+/// Panics  when scales or codes are fewer than `n` and `k` ask for.
+pub fn pack(spec: &KernelSpec, weights: &Weights<'_>) -> Vec<u8> {
+    let layout = spec.layout(weights.n, weights.k);
+    let mut packed = vec![0u8; layout.weight_bytes()];
+    if layout.tile_bytes > 0 {
+        packed.par_chunks_mut(layout.tile_bytes).enumerate().for_each(|(tile, bytes)| pack_tile(spec, &layout, weights, tile, bytes));
+    }
+    packed
+}
+
+fn pack_tile(spec: &KernelSpec, layout: &Layout, weights: &Weights<'_>, tile: usize, bytes: &mut [u8]) {
+    let block_bytes = layout.tile_bytes / layout.blocks;
+    let columns = tile * LANES..((tile + 1) * LANES).min(layout.n);
+    for (g, block) in bytes.chunks_exact_mut(block_bytes).enumerate() {
+        let (header, chunks) = block.split_at_mut(layout.header);
+        for n in columns.clone() {
+            let codes: Vec<u32> = layout.block_range(g).map(|k| weights.code(spec.w_bits, n, k)).collect();
+            pack_header(spec, weights, Group { n, g, columns: layout.n }, &codes, header);
+            pack_codes(spec, n % LANES, &codes, chunks);
+        }
+    }
+}
+
+/// Scale, `cw` and `Σ (level - zero)` of one column.
+fn pack_header(spec: &KernelSpec, weights: &Weights<'_>, group: Group, codes: &[u32], header: &mut [u8]) {
+    let (step, offset) = weights.levels.affine(spec.w_bits);
+    let center = offset - weights.zero(group);
+    let sum: i32 = codes.iter().map(|&code| step * code as i32 + center).sum();
+    let words = [(true, weights.scale(group).to_le_bytes()), (spec.w_zero, center.to_le_bytes()), (spec.a_center, sum.to_le_bytes())];
+    for (i, (_, word)) in words.into_iter().filter(|word| word.0).enumerate() {
+        let at = i * VECTOR + group.n % LANES * 4;
+        header[at..at + 4].copy_from_slice(&word);
+    }
+}
+
+/// The codes of one column of a block.
+fn pack_codes(spec: &KernelSpec, lane: usize, codes: &[u32], chunks: &mut [u8]) {
+    let bytes = spec.w_bits as usize * VECTOR;
+    for (codes, chunk) in codes.chunks(CHUNK).zip(chunks.chunks_exact_mut(bytes)) {
+        match spec.strategy {
+            Strategy::Unpack => pack_fields(spec.w_bits, lane, codes, chunk),
+            Strategy::Planes => pack_planes(spec.w_bits, lane, codes, chunk),
+        }
+    }
+}
+
+fn pack_fields(bits: u8, lane: usize, codes: &[u32], chunk: &mut [u8]) {
+    for (start, width) in parts(bits) {
+        let vectors = &mut chunk[start as usize * VECTOR..][..width as usize * VECTOR];
+        let fields = 8 / width as usize;
+        for (k, code) in codes.iter().enumerate() {
+            let (vector, field) = (k / 4 / fields, k / 4 % fields);
+            let part = (code >> start) as u8 & ((1u16 << width) - 1) as u8;
+            vectors[vector * VECTOR + lane * 4 + k % 4] |= part << (width as usize * field);
+        }
+    }
+}
+
+fn pack_planes(bits: u8, lane: usize, codes: &[u32], chunk: &mut [u8]) {
+    for bit in 0..bits as usize {
+        let word = codes.iter().enumerate().fold(0u32, |word, (k, code)| word | (code >> bit & 1) << k);
+        chunk[bit * VECTOR + lane * 4..][..4].copy_from_slice(&word.to_le_bytes());
+    }
+}

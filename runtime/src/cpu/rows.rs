@@ -1,0 +1,105 @@
+//! Rows of activations as kernels read them: packed bytes or bit planes, corrections, centers, scales.
+
+use super::spec::{ByteCode, CHUNK, KernelSpec, Layout, Strategy};
+
+/// What turns the bytes of a row into a kernel operand.
+#[derive(Debug, Clone, Copy)]
+pub struct RowPacker {
+    spec: KernelSpec,
+    layout: Layout,
+    code: ByteCode,
+    /// `step_a [cw]`: what a block's sum of bytes is multiplied by.
+    factor: i32,
+}
+
+/// Packed rows.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// Activations, `row_bytes` per row.
+    pub bytes: Vec<u8>,
+    /// One per row and block.
+    pub corrections: Vec<i32>,
+    /// One per row.
+    pub centers: Vec<i32>,
+    /// One per row.
+    pub scales: Vec<f32>,
+}
+
+/// One row of [`Rows`], to be written.
+pub struct RowMut<'a> {
+    bytes: &'a mut [u8],
+    corrections: &'a mut [i32],
+    center: &'a mut i32,
+    scale: &'a mut f32,
+}
+
+impl RowPacker {
+    /// A packer for activations of this byte code; `w_offset` is `cw` of weights without zero points.
+    pub fn new(spec: KernelSpec, layout: Layout, code: ByteCode, w_offset: i32) -> Self {
+        let factor = if spec.w_zero { code.step } else { code.step.wrapping_mul(w_offset) };
+        RowPacker { spec, layout, code, factor }
+    }
+    /// The byte code.
+    pub fn code(&self) -> ByteCode {
+        self.code
+    }
+    /// Memory for `count` rows.
+    pub fn rows(&self, count: usize) -> Rows {
+        Rows {
+            bytes: vec![0; count * self.layout.row_bytes],
+            corrections: vec![0; count * self.layout.blocks],
+            centers: vec![0; count],
+            scales: vec![1.0; count],
+        }
+    }
+    /// The rows, one by one.
+    pub fn split<'a>(&self, rows: &'a mut Rows) -> impl Iterator<Item = RowMut<'a>> + use<'a> {
+        let bytes = rows.bytes.chunks_exact_mut(self.layout.row_bytes.max(1));
+        let corrections = rows.corrections.chunks_exact_mut(self.layout.blocks.max(1));
+        let numbers = rows.centers.iter_mut().zip(&mut rows.scales);
+        bytes.zip(corrections).zip(numbers).map(|((bytes, corrections), (center, scale))| RowMut { bytes, corrections, center, scale })
+    }
+    /// Writes one row from its `k` bytes.
+    pub fn pack(&self, bytes: &[i8], scale: f32, zero: i32, row: RowMut<'_>) {
+        (*row.scale, *row.center) = (scale, self.code.center.wrapping_sub(zero));
+        for (g, correction) in row.corrections.iter_mut().enumerate() {
+            let block = &bytes[self.layout.block_range(g)];
+            *correction = sum(block).wrapping_mul(self.factor);
+            self.pack_block(block, self.layout.padded_start(g), row.bytes);
+        }
+    }
+    /// Writes the bytes of one block; what follows them up to the next stays 0.
+    fn pack_block(&self, block: &[i8], start: usize, out: &mut [u8]) {
+        match self.spec.strategy {
+            Strategy::Unpack => out[start..start + block.len()].copy_from_slice(bytemuck::cast_slice(block)),
+            Strategy::Planes => {
+                let chunk_bytes = CHUNK / 8 * self.spec.a_bits as usize;
+                let out = &mut out[start / CHUNK * chunk_bytes..];
+                for (chunk, out) in block.chunks(CHUNK).zip(out.chunks_exact_mut(chunk_bytes)) {
+                    pack_planes(chunk, out);
+                }
+            }
+        }
+    }
+}
+
+fn sum(bytes: &[i8]) -> i32 {
+    bytes.iter().map(|&byte| i32::from(byte)).sum()
+}
+
+/// Word `j` of `out` gets bit `j` of every byte.
+fn pack_planes(bytes: &[i8], out: &mut [u8]) {
+    for (eighth, bytes) in bytes.chunks(8).enumerate() {
+        let mut padded = [0u8; 8];
+        padded[..bytes.len()].copy_from_slice(bytemuck::cast_slice(bytes));
+        let bytes = u64::from_le_bytes(padded);
+        for (bit, word) in out.chunks_exact_mut(4).enumerate() {
+            word[eighth] = gather_bits(bytes >> bit);
+        }
+    }
+}
+
+/// The low bits of eight bytes as one byte.
+fn gather_bits(bytes: u64) -> u8 {
+    ((bytes & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+}
