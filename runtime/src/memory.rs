@@ -5,7 +5,7 @@
 //! went, from which plans are made.
 
 use bytes::Bytes;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +43,20 @@ impl Buffer {
             handle_alloc_error(layout);
         }
         Buffer { ptr, len, owner: Owner::Heap(layout, None) }
+    }
+    /// Whether the system would give `len` bytes now; it is not asked about small amounts.
+    pub fn is_available(len: usize) -> bool {
+        if len < 1 << 28 {
+            return true;
+        }
+        let Ok(layout) = Layout::from_size_align(len, ALIGN) else { return false };
+        // SAFETY: the layout has a non-zero size.
+        let ptr = std::hint::black_box(unsafe { alloc(layout) });
+        if !ptr.is_null() {
+            // SAFETY: got with this layout just now.
+            unsafe { dealloc(ptr, layout) };
+        }
+        !ptr.is_null()
     }
     /// A read-only view of bytes. Bytes not aligned to `align` are copied, as typed access needs alignment.
     pub fn from_bytes(bytes: Bytes, align: usize) -> Self {

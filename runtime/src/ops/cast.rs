@@ -132,7 +132,21 @@ macro_rules! conversions {
     )+};
 }
 
-conversions! { i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 => [i8 i16 i32 i64 u8 u16 u32 u64 f32 f64] }
+conversions! { i8 i16 i32 i64 u8 u16 u32 u64 => [i8 i16 i32 i64 u8 u16 u32 u64 f32 f64] }
+conversions! { f32 f64 => [i32 i64 u32 u64 f32 f64] }
+
+macro_rules! narrow_conversions {
+    ($($from:ident)+ => $to:tt) => { $(narrow_conversions!(@ $from => $to);)+ };
+    (@ $from:ident => [$($to:ident)+]) => {$(
+        impl As<$to> for $from {
+            // The same value, by steps that vectors have.
+            #[inline(always)]
+            fn to(self) -> $to { (self as i32).clamp($to::MIN.into(), $to::MAX.into()) as $to }
+        }
+    )+};
+}
+
+narrow_conversions! { f32 f64 => [i8 i16 u8 u16] }
 
 trait Convertible: Number + As<i8> + As<i16> + As<i32> + As<i64> + As<u8> + As<u16> + As<u32> + As<u64> + As<f32> + As<f64> {}
 

@@ -30,6 +30,8 @@ pub mod bit;
 pub mod conv;
 mod depthwise;
 pub mod epilogue;
+#[cfg(test)]
+mod fuzz;
 pub mod gemm;
 mod gemv;
 pub mod matmul;
@@ -47,6 +49,7 @@ pub mod softmax;
 mod testing;
 pub mod window;
 
+use crate::memory::Buffer;
 use crate::tensor::Tensor;
 use mokume_ir::attr::Ints;
 use mokume_ir::dim::{Dim, Symbol};
@@ -86,11 +89,11 @@ pub struct OpContext<'a> {
 impl OpContext<'_> {
     /// Memory for an output. Its contents are unspecified: every element must be written.
     ///
-    /// Errors  when the size overflows or is unreasonable (above 2^40 bytes).
+    /// Errors  when the size overflows, or the system has not that much memory.
     pub fn alloc(&self, dims: &[usize], elem: Elem) -> Result<Tensor, OpError> {
         let bytes = dims.iter().try_fold(crate::tensor::elem_bytes(elem).max(1), |bytes, &dim| bytes.checked_mul(dim));
         match bytes {
-            Some(bytes) if bytes < 1 << 40 => Ok((self.alloc)(dims, elem)),
+            Some(bytes) if Buffer::is_available(bytes) => Ok((self.alloc)(dims, elem)),
             _ => Err(OpError::operands(format!("an output of {dims:?} {elem} is too large"))),
         }
     }

@@ -47,9 +47,9 @@ struct Sources {
 impl Sources {
     /// The size of the result.
     fn padded(self, mode: PadMode) -> Result<usize, OpError> {
-        let total = (self.size as i64).checked_add(self.begin).and_then(|sum| sum.checked_add(self.end));
-        let padded = total.and_then(|total| usize::try_from(total).ok());
-        let kept = self.size as i64 + self.begin.min(0) + self.end.min(0);
+        let sane = [self.begin, self.end].iter().all(|pad| pad.unsigned_abs() < 1 << 48);
+        let padded = if sane { usize::try_from(self.size as i64 + self.begin + self.end).ok() } else { None };
+        let kept = (self.size as i64).saturating_add(self.begin.min(0)).saturating_add(self.end.min(0));
         match padded {
             Some(padded) if padded == 0 || mode == PadMode::Constant || kept > 0 => Ok(padded),
             _ => Err(OpError::operands(format!("pads {} and {} of {} elements", self.begin, self.end, self.size))),

@@ -23,6 +23,9 @@ pub fn top_k(op: &TopK, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Te
     let mut dims = Dims::from_slice(x.dims());
     dims[axis] = k;
     let (mut values, mut indices) = (cx.alloc(&dims, x.elem())?, cx.alloc(&dims, Elem::I64)?);
+    if values.is_empty() {
+        return Ok(vec![values, indices]);
+    }
     by_number!(x.elem(), T => {
         let x = x.slice::<T>();
         let lane = |i: usize| best(&x[i / inner * count * inner + i % inner..], inner, count, k, op.largest);
@@ -44,9 +47,6 @@ pub fn top_k(op: &TopK, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Te
 fn best<T: Scalar>(x: &[T], step: usize, count: usize, k: usize, largest: bool) -> Vec<usize> {
     let order = |a: T, b: T| if largest { compare(b, a) } else { compare(a, b) };
     let better = |a: &(T, usize), b: &(T, usize)| order(a.0, b.0).then(a.1.cmp(&b.1));
-    if k == 0 {
-        return vec![];
-    }
     let room = (2 * k).max(k + 64).min(count);
     let mut kept: Vec<(T, usize)> = Vec::with_capacity(room);
     let mut bar = None;

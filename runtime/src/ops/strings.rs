@@ -7,6 +7,9 @@ use mokume_ir::types::Elem;
 
 /// Runs `op` with every string replaced by its rank among all operands (0 is the empty string), and ranks in the results by strings.
 pub fn through_ranks(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    if !(0..inputs.len()).all(|i| (inputs[i].elem() == Elem::String) == holds_text(op, i)) {
+        return Err(OpError::operands(format!("{} of {inputs:?}", op.name())));
+    }
     let texts = distinct(inputs);
     let ranked: Vec<Tensor> = inputs.iter().map(|x| if x.elem() == Elem::String { ranks(x, &texts) } else { (*x).clone() }).collect();
     let mut outputs = basic::run(op, &ranked.iter().collect::<Vec<_>>(), cx).unwrap_or_else(|| Err(OpError::unsupported(op.name())))?;
@@ -19,6 +22,18 @@ pub fn through_ranks(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<
         *output = by_rank(output, &texts);
     }
     Ok(outputs)
+}
+
+/// Whether operand `index` is one of those whose elements the op moves or compares, rather than indices, sizes or flags.
+fn holds_text(op: &Op, index: usize) -> bool {
+    match op {
+        Op::Concat(_) | Op::Binary(_) => true,
+        Op::Select(_) => index == 1 || index == 2,
+        Op::Pad(pad) => index == 0 || (pad.value && index == 1),
+        Op::OneHot(_) => index == 2,
+        Op::ScatterElements(_) | Op::ScatterNd(_) => index == 0 || index == 2,
+        _ => index == 0,
+    }
 }
 
 /// Every string of the operands once, and the empty one, in ascending order.
