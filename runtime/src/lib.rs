@@ -8,8 +8,8 @@ mod plan;
 mod state;
 
 pub mod convert;
-pub mod memory;
 pub mod cpu;
+pub mod memory;
 pub mod ops;
 pub mod program;
 pub mod session;

@@ -2,6 +2,7 @@
 
 use super::lanes::{CHUNK, for_chunks};
 use super::layout::{Odometer, volume};
+use super::simd::{self, Width};
 use super::{OpContext, OpError};
 use crate::tensor::{Tensor, elem_bytes};
 use bytemuck::Pod;
@@ -159,17 +160,45 @@ fn copy_blocks<T: Pod + Send + Sync>(
 
 /// `out[r][c] = x[c * stride + r]`
 fn transpose_band<T: Pod>(x: &[T], stride: usize, width: usize, out: &mut [T]) {
+    match simd::width() {
+        Width::Base => transpose_blocks(x, stride, width, out),
+        // SAFETY: this machine has AVX2 and FMA.
+        _ => unsafe { transpose_blocks_wide(x, stride, width, out) },
+    }
+}
+
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+fn transpose_blocks_wide<T: Pod>(x: &[T], stride: usize, width: usize, out: &mut [T]) {
+    transpose_blocks(x, stride, width, out)
+}
+
+#[inline(always)]
+fn transpose_blocks<T: Pod>(x: &[T], stride: usize, width: usize, out: &mut [T]) {
     for (block, rows) in out.chunks_mut(BLOCK * width).enumerate() {
         let x = &x[block * BLOCK..];
-        let height = rows.len() / width;
-        for left in (0..width).step_by(BLOCK) {
-            let right = (left + BLOCK).min(width);
-            for r in 0..height {
-                let row = &mut rows[r * width + left..r * width + right];
-                for (c, out) in row.iter_mut().enumerate() {
-                    *out = x[(left + c) * stride + r];
-                }
+        let whole = if rows.len() == BLOCK * width { width - width % BLOCK } else { 0 };
+        for left in (0..whole).step_by(BLOCK) {
+            transpose_block(&x[left * stride..], stride, width, &mut rows[left..]);
+        }
+        for (r, row) in rows.chunks_mut(width).enumerate() {
+            for (c, out) in row.iter_mut().enumerate().skip(whole) {
+                *out = x[c * stride + r];
             }
+        }
+    }
+}
+
+/// A whole block, in loops of known length.
+#[inline(always)]
+fn transpose_block<T: Pod>(x: &[T], stride: usize, width: usize, out: &mut [T]) {
+    let mut block = [[T::zeroed(); BLOCK]; BLOCK];
+    for (c, column) in block.iter_mut().enumerate() {
+        column.copy_from_slice(&x[c * stride..][..BLOCK]);
+    }
+    for r in 0..BLOCK {
+        let row = &mut out[r * width..][..BLOCK];
+        for c in 0..BLOCK {
+            row[c] = block[c][r];
         }
     }
 }
