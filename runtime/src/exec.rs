@@ -57,7 +57,10 @@ impl Run<'_, '_> {
             Op::Call(call) => self.nested(call.function, self.operands(node, step, frame)?, &frame.scope),
             Op::If(branches) => self.branch(branches, node, self.operands(node, step, frame)?, &frame.scope),
             Op::Loop(repeat) => self.repeat(repeat, node, self.operands(node, step, frame)?, &frame.scope),
-            _ => self.op(node, step, frame),
+            _ => match step.append {
+                Some(axis) => self.append(axis, node, step, frame),
+                None => self.op(node, step, frame),
+            },
         }?;
         if outputs.len() != node.outputs.len() {
             return Err(of_result(node, format!("{} outputs where {} are declared", outputs.len(), node.outputs.len())));
@@ -68,7 +71,8 @@ impl Run<'_, '_> {
             }
         }
         if let Some(observe) = &mut self.observe {
-            observe(function, step.node, &outputs);
+            let dense: Vec<Tensor> = outputs.iter().map(Tensor::dense).collect();
+            observe(function, step.node, &dense);
         }
         for (slot, output) in frame.values[step.output..].iter_mut().zip(outputs) {
             *slot = Some(output);
@@ -84,6 +88,18 @@ impl Run<'_, '_> {
         inputs.and_then(|inputs| ops::run(&node.op, &inputs, &cx)).map_err(|error| of_op(node, error))
     }
 
+    /// Operand 1 behind operand 0, which leaves the frame so that it may be changed in place.
+    fn append(&self, axis: usize, node: &Node, step: &Step, frame: &mut Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let past = match step.inputs[0] {
+            Source::Slot(slot) => frame.values[slot].take(),
+            Source::Const(_) => None,
+        };
+        let appended = self.operand(frame, step.inputs[1]).and_then(|more| {
+            let past = past.ok_or_else(|| OpError::operands("the state is gone"))?;
+            Ok(vec![past.appended(axis, more)?])
+        });
+        appended.map_err(|error| of_op(node, error))
+    }
     fn operand<'a>(&self, frame: &'a Frame<'_>, source: Source) -> Result<&'a Tensor, OpError>
     where
         Self: 'a,

@@ -2,6 +2,7 @@
 
 use crate::convert;
 use crate::ops::OpError;
+use crate::state;
 use crate::tensor::Tensor;
 use mokume_ir::dim::Symbol;
 use mokume_ir::graph::{Def, Graph, Module};
@@ -34,6 +35,8 @@ pub(crate) struct Step {
     pub(crate) output: usize,
     /// Slots that nothing reads after this step.
     pub(crate) frees: Vec<usize>,
+    /// Operand 1 is appended to operand 0 in place, along this axis.
+    pub(crate) append: Option<usize>,
     /// Data dependent symbols that the size of an output gives: output, axis, symbol.
     pub(crate) binds: Vec<(usize, usize, Symbol)>,
 }
@@ -80,6 +83,7 @@ impl Schedule {
             inputs: graph[id].inputs.iter().map(|&value| source(value)).collect(),
             output: graph[id].outputs.first().map_or(0, |value| slots[value]),
             frees: vec![],
+            append: state::append_axis(graph, id),
             binds: binds(graph, id),
         });
         let mut schedule = Schedule {

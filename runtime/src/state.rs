@@ -1,9 +1,14 @@
 //! State: inputs that take what an output gave in the run before.
+//!
+//! A state that grows by a `concat` and is read by `attention` only is kept in place: the tensor has room to grow along its
+//! axis, the concat appends, and attention reads block by block. Every other state is an ordinary tensor.
 
 use crate::bind::{Constraint, Declared, Scope, constraints};
 use crate::tensor::Tensor;
 use mokume_ir::diag::{Diagnostic, Report};
-use mokume_ir::graph::{Graph, State};
+use mokume_ir::graph::{Graph, State, Use};
+use mokume_ir::ids::{NodeId, ValueId};
+use mokume_ir::op::Op;
 
 /// The states of a program and what they hold.
 pub(crate) struct States {
@@ -79,6 +84,33 @@ impl States {
         }
         visible
     }
+}
+
+/// The axis along which node `id` may append in place: it joins a growing state and one more operand to the next state,
+/// nothing else reads the old state, and only `attention` reads the new one.
+pub(crate) fn append_axis(graph: &Graph, id: NodeId) -> Option<usize> {
+    let node = &graph[id];
+    let (Op::Concat(concat), [past, _], [present]) = (&node.op, &node.inputs[..], &node.outputs[..]) else { return None };
+    let axis = usize::try_from(concat.axis).ok()?;
+    let joins = |state: &State| {
+        let (input, output) = (graph.inputs().get(state.input as usize), graph.outputs().get(state.output as usize));
+        state.axis == Some(axis as u32)
+            && input.is_some_and(|port| port.value == *past)
+            && output.is_some_and(|port| port.value == *present)
+    };
+    let sole_reader = graph[*past].uses[..] == [Use::Operand(id, 0)];
+    (graph.states.iter().any(joins) && sole_reader && read_by_blocks(graph, *present, axis)).then_some(axis)
+}
+
+/// Whether only `attention`, as keys or values along `axis`, and one output read `value`.
+fn read_by_blocks(graph: &Graph, value: ValueId, axis: usize) -> bool {
+    let uses = &graph[value].uses;
+    let outputs = uses.iter().filter(|read| matches!(read, Use::Output(_))).count();
+    let by_blocks = |read: &Use| match *read {
+        Use::Output(_) => true,
+        Use::Operand(node, operand) => axis == 2 && matches!(graph[node].op, Op::Attention(_)) && (operand == 1 || operand == 2),
+    };
+    outputs == 1 && uses.iter().all(by_blocks)
 }
 
 fn empty_along(input: &Declared, axis: usize) -> Vec<Constraint<'_>> {

@@ -4,6 +4,8 @@
 //!         u8, `f4e2m1` as its code); the small floats are their codes; bool is one byte, 0 or 1. Codes of quantized types
 //!         take one u8 each, unsigned form (see `Levels::affine`), beside scales and zero points.
 
+mod grow;
+
 use crate::memory::Buffer;
 use half::{bf16, f16};
 use mokume_ir::types::Elem;
