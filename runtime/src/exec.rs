@@ -54,13 +54,11 @@ impl Run<'_, '_> {
     fn step(&mut self, function: FuncId, graph: &Graph, step: &Step, frame: &mut Frame<'_>) -> Result<(), Diagnostic> {
         let node = &graph[step.node];
         let outputs = match &node.op {
+            Op::Concat(_) if step.append.is_some() => self.append(node, step, frame),
             Op::Call(call) => self.nested(call.function, self.operands(node, step, frame)?, &frame.scope),
             Op::If(branches) => self.branch(branches, node, self.operands(node, step, frame)?, &frame.scope),
             Op::Loop(repeat) => self.repeat(repeat, node, self.operands(node, step, frame)?, &frame.scope),
-            _ => match step.append {
-                Some(axis) => self.append(axis, node, step, frame),
-                None => self.op(node, step, frame),
-            },
+            _ => self.op(node, step, frame),
         }?;
         if outputs.len() != node.outputs.len() {
             return Err(of_result(node, format!("{} outputs where {} are declared", outputs.len(), node.outputs.len())));
@@ -85,21 +83,9 @@ impl Run<'_, '_> {
         let inputs = step.inputs.iter().map(|&source| self.operand(frame, source)).collect::<Result<Vec<_>, _>>();
         let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
         let cx = OpContext { alloc: self.alloc, size_of: &size_of };
-        inputs.and_then(|inputs| ops::run(&node.op, &inputs, &cx)).map_err(|error| of_op(node, error))
+        inputs.and_then(|inputs| run_dense(&node.op, &inputs, &cx)).map_err(|error| of_op(node, error))
     }
 
-    /// Operand 1 behind operand 0, which leaves the frame so that it may be changed in place.
-    fn append(&self, axis: usize, node: &Node, step: &Step, frame: &mut Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
-        let past = match step.inputs[0] {
-            Source::Slot(slot) => frame.values[slot].take(),
-            Source::Const(_) => None,
-        };
-        let appended = self.operand(frame, step.inputs[1]).and_then(|more| {
-            let past = past.ok_or_else(|| OpError::operands("the state is gone"))?;
-            Ok(vec![past.appended(axis, more)?])
-        });
-        appended.map_err(|error| of_op(node, error))
-    }
     fn operand<'a>(&self, frame: &'a Frame<'_>, source: Source) -> Result<&'a Tensor, OpError>
     where
         Self: 'a,
@@ -113,6 +99,20 @@ impl Run<'_, '_> {
     fn operands(&self, node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let operands = step.inputs.iter().map(|&source| self.operand(frame, source).cloned());
         operands.collect::<Result<_, _>>().map_err(|error| of_op(node, error))
+    }
+
+    /// Operand 1 behind operand 0, which leaves the frame so that it may be changed in place.
+    fn append(&self, node: &Node, step: &Step, frame: &mut Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let axis = step.append.unwrap_or(0);
+        let past = match step.inputs[0] {
+            Source::Slot(slot) => frame.values[slot].take(),
+            Source::Const(_) => None,
+        };
+        let appended = self.operand(frame, step.inputs[1]).and_then(|more| {
+            let past = past.ok_or_else(|| OpError::operands("the state is gone"))?;
+            Ok(vec![past.appended(axis, more)?])
+        });
+        appended.map_err(|error| of_op(node, error))
     }
 
     fn nested(&mut self, function: FuncId, arguments: Vec<Tensor>, outer: &Scope<'_>) -> Result<Vec<Tensor>, Diagnostic> {
@@ -241,6 +241,15 @@ fn trip_count(count: &Tensor) -> Result<u64, OpError> {
         (Elem::I64, 1) => Ok(count.slice::<i64>()[0].max(0) as u64),
         _ => Err(OpError::operands("the trip count must be one i64")),
     }
+}
+
+/// Runs an op on dense operands.
+fn run_dense(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    if inputs.iter().all(|input| input.is_dense()) {
+        return ops::run(op, inputs, cx);
+    }
+    let dense: Vec<Tensor> = inputs.iter().map(|input| input.dense()).collect();
+    ops::run(op, &dense.iter().collect::<Vec<_>>(), cx)
 }
 
 /// The value of a bool tensor of one element.

@@ -2,7 +2,6 @@
 
 use crate::convert;
 use crate::ops::OpError;
-use crate::state;
 use crate::tensor::Tensor;
 use mokume_ir::dim::Symbol;
 use mokume_ir::graph::{Def, Graph, Module};
@@ -83,7 +82,7 @@ impl Schedule {
             inputs: graph[id].inputs.iter().map(|&value| source(value)).collect(),
             output: graph[id].outputs.first().map_or(0, |value| slots[value]),
             frees: vec![],
-            append: state::append_axis(graph, id),
+            append: crate::state::append_axis(graph, id),
             binds: binds(graph, id),
         });
         let mut schedule = Schedule {
