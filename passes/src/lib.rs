@@ -19,6 +19,7 @@ pub mod term;
 
 pub mod canonicalize;
 pub mod quantize;
+pub mod rewrite;
 pub mod simplify;
 
 #[cfg(test)]

@@ -17,15 +17,19 @@ macro_rules! presets {
     };
 }
 
-/// Folding shows the second `canonicalize` new constants; `cse` before `dce` leaves one of each.
+/// Folding shows the second `canonicalize` new constants; `cse` gives recognizers one copy of each mask and scale; norms and
+/// activations come first because they are operands of what follows; the last `canonicalize` cleans up around composites.
 macro_rules! canonical {
     () => {
-        "canonicalize,fold-constants,inline,canonicalize,fold-affine,share-constants,cse,dce"
+        "canonicalize,fold-constants,inline,canonicalize,cse,recognize-norm,recognize-activation,recognize-rotary,recognize-attention,canonicalize,fold-affine,share-constants,cse,dce"
     };
 }
 
 presets! {
     "float", "no loss: the canonical form", canonical!();
+    "llm-float", "language model with keys and values kept in the runtime, no loss", concat!(canonical!(), ",declare-state");
+    "llm-w8a8", "the same, 8-bit weights and activations", concat!(canonical!(), ",declare-state,quantize{w=8,a=8},fuse,dce");
+    "llm-w4a8", "the same, 4-bit weights in blocks of 32", concat!(canonical!(), ",declare-state,quantize{w=4,a=8,group=32},fuse,dce");
     "w8a8", "8-bit weights and activations", concat!(canonical!(), ",quantize{w=8,a=8},fuse,dce");
     "w4a8", "4-bit weights in blocks of 32, 8-bit activations", concat!(canonical!(), ",quantize{w=4,a=8,group=32},fuse,dce");
     "w4a4", "4-bit weights in blocks of 32, 4-bit activations", concat!(canonical!(), ",quantize{w=4,a=4,group=32},fuse,dce");

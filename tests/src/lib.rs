@@ -1,1 +1,3 @@
-//! The tests room of mokume.
+//! What the test suites of mokume share: real models and their reference outputs.
+
+pub mod models;

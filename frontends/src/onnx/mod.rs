@@ -42,3 +42,11 @@ pub fn import_bytes(bytes: Bytes, base_dir: Option<&Path>) -> Result<Module, Rep
     let model = load::decode(bytes)?;
     import::import(&model, base_dir.map_or_else(External::none, External::below), "model")
 }
+
+/// The metadata of the model at `path`: keys and values.
+///
+/// Errors  when the file cannot be read or is not ONNX.
+pub fn metadata(path: impl AsRef<Path>) -> Result<Vec<(String, String)>, Report> {
+    let model = load::load_file(path.as_ref())?;
+    Ok(model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect())
+}

@@ -16,18 +16,27 @@ pub fn gemv(sizes: Sizes, a: &[f32], b: &[f32], transposed: bool, y: &mut [f32])
     if k == 0 {
         return y.fill(0.0);
     }
+    if m == 1 {
+        return chunks(sizes, a, b, transposed, y);
+    }
     let mut columns = vec![0.0; m * n];
-    columns.par_chunks_mut(m * CHUNK).enumerate().for_each(|(chunk, out)| {
+    chunks(sizes, a, b, transposed, &mut columns);
+    scatter(&columns, m, n, y);
+}
+
+/// `out` holds, per chunk of columns, the chunk of every row (`[m, chunk]`).
+fn chunks(sizes: Sizes, a: &[f32], b: &[f32], transposed: bool, out: &mut [f32]) {
+    let Sizes { m, n, k } = sizes;
+    out.par_chunks_mut(m * CHUNK).enumerate().for_each(|(chunk, out)| {
         let first = chunk * CHUNK;
         match transposed {
             true => rows_by_rows(a, &b[first * k..], k, m, out),
             false => rows_by_columns(a, &b[first..], k, n, m, out),
         }
     });
-    scatter(&columns, m, n, y);
 }
 
-/// `columns` holds, per chunk of columns, the chunk of every row (`[m, chunk]`).
+/// From the layout of [`chunks`] to rows.
 fn scatter(columns: &[f32], m: usize, n: usize, y: &mut [f32]) {
     for (chunk, block) in columns.chunks(m * CHUNK).enumerate() {
         let width = block.len() / m;

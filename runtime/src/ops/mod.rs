@@ -26,8 +26,11 @@ pub mod strided;
 pub mod strings;
 pub mod unary;
 
+pub mod attention;
 pub mod bit;
+mod cell;
 pub mod conv;
+pub mod conv_transpose;
 mod depthwise;
 pub mod epilogue;
 #[cfg(test)]
@@ -41,6 +44,8 @@ pub mod patches;
 pub mod pool;
 pub mod quantize;
 pub mod real;
+pub mod recurrent;
+pub mod rotary;
 pub mod scratch;
 pub mod shared;
 pub mod simd;

@@ -1,7 +1,9 @@
 //! Ops of neural layers: contractions, convolutions, pools, norms, attention, recurrence, resampling, detection, signals,
 //! quantized arithmetic.
 
-use super::{OpContext, OpError, bit, conv, matmul, normalize, pool, quantize, real, softmax};
+use super::{
+    OpContext, OpError, attention, bit, conv, conv_transpose, matmul, normalize, pool, quantize, real, recurrent, rotary, softmax,
+};
 use crate::tensor::Tensor;
 use mokume_ir::op::Op;
 
@@ -30,7 +32,11 @@ fn function(op: &Op) -> Option<Function<'_>> {
     table! { op,
         Matmul => matmul::matmul,
         Conv => conv::conv,
+        ConvTranspose => conv_transpose::conv_transpose,
         Pool => pool::pool,
+        Attention => attention::attention,
+        Rotary => rotary::rotary,
+        Recurrent => recurrent::recurrent,
         Softmax => softmax::softmax,
         LogSoftmax => softmax::log_softmax,
         Hardmax => softmax::hardmax,

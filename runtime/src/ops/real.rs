@@ -1,6 +1,6 @@
 //! Real numbers: the arithmetic that generic float ops need, for f32 and f64; half floats compute as f32.
 
-use super::{OpContext, OpError};
+use super::{OpContext, OpError, simd};
 use crate::tensor::{Scalar, Tensor};
 use half::{bf16, f16};
 use mokume_ir::types::Elem;
@@ -49,10 +49,14 @@ pub trait Real:
     fn max(self, other: Self) -> Self;
     /// The smaller; a NaN loses.
     fn min(self, other: Self) -> Self;
+    /// The largest element; -inf for none.
+    fn largest(x: &[Self]) -> Self;
+    /// Replaces every element by `e^(x - shift)`; gives the sum.
+    fn exp_shifted(x: &mut [Self], shift: Self) -> Self;
 }
 
 macro_rules! real {
-    ($ty:ident, $elem:ident) => {
+    ($ty:ident, $elem:ident, $largest:path, $exp_shifted:path) => {
         impl Real for $ty {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -88,12 +92,27 @@ macro_rules! real {
             fn min(self, other: Self) -> Self {
                 $ty::min(self, other)
             }
+            fn largest(x: &[Self]) -> Self {
+                $largest(x)
+            }
+            fn exp_shifted(x: &mut [Self], shift: Self) -> Self {
+                $exp_shifted(x, shift)
+            }
         }
     };
 }
 
-real!(f32, F32);
-real!(f64, F64);
+real!(f32, F32, simd::max, simd::exp_shifted);
+real!(f64, F64, largest_f64, exp_shifted_f64);
+
+fn largest_f64(x: &[f64]) -> f64 {
+    x.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b))
+}
+
+fn exp_shifted_f64(x: &mut [f64], shift: f64) -> f64 {
+    x.iter_mut().for_each(|x| *x = (*x - shift).exp());
+    x.iter().sum()
+}
 
 /// Evaluates `$body` with the type alias `$T` bound to f32 or f64 as `$elem` says, else refuses.
 macro_rules! for_reals {

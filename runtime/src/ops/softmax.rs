@@ -49,13 +49,12 @@ pub fn hardmax(op: &Hardmax, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<V
 }
 
 /// Softmax of a row in place; a row of -inf alone becomes 0.
-pub fn softmax_row(row: &mut [f32]) {
-    let most = simd::max(row);
-    if most == f32::NEG_INFINITY && !row.iter().any(|x| x.is_nan()) {
-        return row.fill(0.0);
+pub fn softmax_row<T: Real>(row: &mut [T]) {
+    let most = T::largest(row);
+    if most == T::NEG_INFINITY && row.iter().all(|&x| x == most) {
+        return row.fill(T::ZERO);
     }
-    let sum = simd::exp_shifted(row, most);
-    let scale = 1.0 / sum;
+    let scale = T::ONE / T::exp_shifted(row, most);
     row.iter_mut().for_each(|x| *x *= scale);
 }
 

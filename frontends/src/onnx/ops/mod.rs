@@ -1,19 +1,24 @@
 //! One handler per ONNX operator, a file per family; [`find`] is the registry.
 
 pub mod activation;
+pub mod attention;
 pub mod cast;
 pub mod constant;
 pub mod contraction;
 pub mod control;
 pub mod conv;
+pub mod detect;
 pub mod elementwise;
 pub mod index;
+pub mod loss;
 pub mod norm;
 pub mod pool;
+pub mod quantize;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;
 pub mod shape;
+pub mod signal;
 
 use super::cx::{Cx, Fault, Outcome};
 
@@ -27,6 +32,11 @@ pub type Row = (&'static str, Handler);
 const FAMILIES: &[&[Row]] = &[
     activation::ROWS,
     cast::ROWS,
+    signal::ROWS,
+    quantize::ROWS,
+    loss::ROWS,
+    detect::ROWS,
+    attention::ROWS,
     constant::ROWS,
     contraction::ROWS,
     control::ROWS,

@@ -1,0 +1,214 @@
+//! Scaled dot-product attention.
+//!
+//! Query heads that share a key head are rows of one matrix: their scores are one product, their sums another, over blocks of rows.
+
+use super::gemm::{Matrix, Sizes, Target, product};
+use super::operands::{operand, operand_of};
+use super::real::{Real, for_reals};
+use super::shared::Shared;
+use super::softmax::softmax_row;
+use super::{OpContext, OpError, scratch};
+use crate::tensor::Tensor;
+use mokume_ir::op::Attention;
+use mokume_ir::types::Elem;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// softmax(scale q kᵀ + mask) v. A row that may attend to nothing gives 0.
+///
+/// Errors  when the sizes do not fit.
+/// Source  ONNX Attention-23.
+pub fn attention(op: &Attention, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let q = operand(inputs, 0)?;
+    let (k, v) = (operand_of(inputs, 1, q.elem())?, operand_of(inputs, 2, q.elem())?);
+    let plan = Plan::new(op, q, k, v)?;
+    let mut y = cx.alloc(&[plan.b, plan.hq, plan.s, plan.e], q.elem())?;
+    for_reals!("attention", q.elem(), T => {
+        let mask = if op.mask { Some(Mask::<T>::new(operand(inputs, 3)?, &plan)?) } else { None };
+        plan.run::<T>([q.slice(), k.slice(), v.slice()], mask.as_ref(), y.slice_mut());
+        Ok(vec![y])
+    })
+}
+
+/// Sizes and settings.
+struct Plan {
+    b: usize,
+    hq: usize,
+    hk: usize,
+    s: usize,
+    t: usize,
+    d: usize,
+    e: usize,
+    scale: f64,
+    softcap: f32,
+    causal: bool,
+}
+
+impl Plan {
+    fn new(op: &Attention, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Self, OpError> {
+        let misfit = || OpError::operands(format!("queries {:?}, keys {:?} and values {:?} do not fit", q.dims(), k.dims(), v.dims()));
+        let ([b, hq, s, d], [kb, hk, t, kd], [vb, vh, vt, e]) = (q.dims(), k.dims(), v.dims()) else { return Err(misfit()) };
+        if kb != b || vb != b || vh != hk || vt != t || kd != d || (*hk == 0 && *hq > 0) || (*hk > 0 && hq % hk != 0) {
+            return Err(misfit());
+        }
+        let scale = op.scale.map_or_else(|| 1.0 / (*d as f64).sqrt(), f64::from);
+        let (b, hq, hk, s, t, d, e) = (*b, *hq, *hk, *s, *t, *d, *e);
+        Ok(Plan { b, hq, hk, s, t, d, e, scale, softcap: op.softcap, causal: op.causal })
+    }
+    /// Rows of queries that share keys.
+    fn rows(&self) -> usize {
+        self.hq.checked_div(self.hk).map_or(0, |group| group * self.s)
+    }
+    /// Keys that row `row` attends to: a prefix.
+    fn reach(&self, row: usize) -> usize {
+        if self.causal { (row % self.s + 1 + self.t).saturating_sub(self.s).min(self.t) } else { self.t }
+    }
+    fn run<T: Real>(&self, [q, k, v]: [&[T]; 3], mask: Option<&Mask<'_, T>>, y: &mut [T]) {
+        let (rows, out) = (self.rows(), Shared::new(y));
+        let block = ((1usize << 16) / self.t.max(1)).clamp(8, 64);
+        let blocks = |pair: usize| (0..rows).step_by(block).map(move |first| (pair, first..(first + block).min(rows)));
+        let tasks: Vec<(usize, Range<usize>)> = (0..self.b * self.hk).flat_map(blocks).collect();
+        tasks.into_par_iter().for_each(|(pair, range)| {
+            let q = &q[(pair * rows + range.start) * self.d..][..range.len() * self.d];
+            let k = &k[pair * self.t * self.d..][..self.t * self.d];
+            let v = &v[pair * self.t * self.e..][..self.t * self.e];
+            self.block([q, k, v], mask, pair, range, &out);
+        });
+    }
+    /// Rows `range` of the queries of one key head.
+    fn block<T: Real>(&self, [q, k, v]: [&[T]; 3], mask: Option<&Mask<'_, T>>, pair: usize, range: Range<usize>, out: &Shared<T>) {
+        let reach = range.clone().map(|row| self.reach(row)).max().unwrap_or(0);
+        let start = (pair * self.rows() + range.start) * self.e;
+        scratch::with::<T, _>(range.len() * reach, |memory| {
+            let scores = Shared::new(memory);
+            let to = Target { start: 0, rows: reach, add: false };
+            let queries = Matrix { data: q, rows: self.d, cols: 1 };
+            let sizes = Sizes { m: range.len(), n: reach, k: self.d };
+            // SAFETY: the scores belong to this task.
+            unsafe { product(sizes, queries, Matrix { data: k, rows: 1, cols: self.d }, &scores, to, false) };
+            // SAFETY: as above, and the product is done.
+            let scores = unsafe { scores.part(0, range.len() * reach) };
+            for (row, scores) in range.clone().zip(scores.chunks_mut(reach.max(1))) {
+                self.finish_row(mask, pair, row, scores);
+            }
+            let weights = Matrix { data: scores, rows: reach, cols: 1 };
+            let sizes = Sizes { m: range.len(), n: self.e, k: reach };
+            let to = Target { start, rows: self.e, add: false };
+            // SAFETY: every task has its own rows of the output.
+            unsafe { product(sizes, weights, Matrix { data: v, rows: self.e, cols: 1 }, out, to, false) };
+        });
+    }
+    /// From products to weights.
+    fn finish_row<T: Real>(&self, mask: Option<&Mask<'_, T>>, pair: usize, row: usize, scores: &mut [T]) {
+        let (near, far) = scores.split_at_mut(self.reach(row));
+        let scale = T::of(self.scale);
+        near.iter_mut().for_each(|x| *x *= scale);
+        if self.softcap > 0.0 {
+            let cap = T::of(self.softcap as f64);
+            near.iter_mut().for_each(|x| *x = (*x / cap).tanh() * cap);
+        }
+        if let Some(mask) = mask {
+            let head = pair % self.hk * (self.hq / self.hk) + row / self.s;
+            mask.apply(pair / self.hk, head, row % self.s, near);
+        }
+        softmax_row(near);
+        far.fill(T::ZERO);
+    }
+}
+
+/// A mask broadcast to `[b, hq, s, t]`.
+struct Mask<'a, T> {
+    values: Values<'a, T>,
+    /// Distance of neighbors along every axis; 0 where broadcast.
+    strides: [usize; 4],
+}
+
+enum Values<'a, T> {
+    Bools(&'a [u8]),
+    Reals(&'a [T]),
+}
+
+impl<'a, T: Real> Mask<'a, T> {
+    fn new(mask: &'a Tensor, plan: &Plan) -> Result<Self, OpError> {
+        let to = [plan.b, plan.hq, plan.s, plan.t];
+        let misfit = || OpError::operands(format!("a mask {:?} for scores {to:?}", mask.dims()));
+        let skip = 4usize.checked_sub(mask.rank()).ok_or_else(misfit)?;
+        let (mut strides, mut stride) = ([0; 4], 1);
+        for (axis, &size) in mask.dims().iter().enumerate().rev() {
+            if size != to[axis + skip] && size != 1 {
+                return Err(misfit());
+            }
+            strides[axis + skip] = if size == 1 { 0 } else { stride };
+            stride *= size;
+        }
+        match mask.elem() {
+            Elem::Bool => Ok(Mask { values: Values::Bools(mask.slice()), strides }),
+            elem if elem == T::ELEM => Ok(Mask { values: Values::Reals(mask.slice()), strides }),
+            other => Err(OpError::operands(format!("a mask of {other} for {}", T::ELEM))),
+        }
+    }
+    fn apply(&self, batch: usize, head: usize, row: usize, scores: &mut [T]) {
+        let start = batch * self.strides[0] + head * self.strides[1] + row * self.strides[2];
+        let at = |i: usize| start + i * self.strides[3];
+        match self.values {
+            Values::Bools(mask) => scores.iter_mut().enumerate().filter(|(i, _)| mask[at(*i)] == 0).for_each(|(_, x)| *x = T::NEG_INFINITY),
+            Values::Reals(mask) => scores.iter_mut().enumerate().for_each(|(i, x)| *x += mask[at(i)]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, numbers, refuses, run};
+    use super::*;
+
+    fn op(causal: bool, softcap: f32, mask: bool) -> Attention {
+        Attention { scale: None, causal, softcap, mask }
+    }
+
+    /// The definition; `bias(b, h, i, j)` is added.
+    fn naive(op: &Attention, [q, k, v]: [&Tensor; 3], bias: impl Fn(usize, usize, usize, usize) -> f64) -> Vec<f32> {
+        let plan = Plan::new(op, q, k, v).unwrap();
+        let (q, k, v) = (q.slice::<f32>(), k.slice::<f32>(), v.slice::<f32>());
+        let row = |number: usize| {
+            let (b, h, i) = (number / plan.s / plan.hq, number / plan.s % plan.hq, number % plan.s);
+            let first = (b * plan.hk + h / (plan.hq / plan.hk)) * plan.t;
+            let dot = |j: usize| (0..plan.d).map(|p| (q[number * plan.d + p] * k[(first + j) * plan.d + p]) as f64).sum::<f64>();
+            let capped = |x: f64| if op.softcap > 0.0 { (x / op.softcap as f64).tanh() * op.softcap as f64 } else { x };
+            let seen = |j: usize| !op.causal || j + plan.s <= i + plan.t;
+            let weight = |j: usize| if seen(j) { (capped(dot(j) * plan.scale) + bias(b, h, i, j)).exp() } else { 0.0 };
+            let weights: Vec<f64> = (0..plan.t).map(weight).collect();
+            let sum = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+            let column = |e: usize| (0..plan.t).map(|j| weights[j] / sum * v[(first + j) * plan.e + e] as f64).sum::<f64>() as f32;
+            (0..plan.e).map(column).collect::<Vec<_>>()
+        };
+        (0..plan.b * plan.hq * plan.s).flat_map(row).collect()
+    }
+
+    #[test]
+    fn heads_share_keys_and_see_the_past() {
+        for (s, t, causal, softcap) in [(5, 5, true, 0.0), (1, 40, true, 2.0), (3, 7, true, 0.0), (70, 33, false, 0.5), (6, 3, true, 0.0)] {
+            let (q, k, v) = (numbers(&[2, 6, s, 8], 1), numbers(&[2, 2, t, 8], 2), numbers(&[2, 2, t, 5], 3));
+            let want = naive(&op(causal, softcap, false), [&q, &k, &v], |_, _, _, _| 0.0);
+            let y = run(op(causal, softcap, false), &[q, k, v]);
+            assert_eq!(y[0].dims(), &[2, 6, s, 5]);
+            assert_close(y[0].slice(), &want, 1e-5);
+        }
+    }
+
+    #[test]
+    fn masks_broadcast() {
+        let (q, k, v) = (numbers(&[2, 4, 3, 8], 1), numbers(&[2, 2, 6, 8], 2), numbers(&[2, 2, 6, 5], 3));
+        let added = numbers(&[2, 1, 1, 6], 4);
+        let want = naive(&op(false, 0.0, true), [&q, &k, &v], |b, _, _, j| added.slice::<f32>()[b * 6 + j] as f64);
+        assert_close(run(op(false, 0.0, true), &[q.clone(), k.clone(), v.clone(), added])[0].slice(), &want, 1e-5);
+        let bits: Vec<u8> = (0..18).map(|i| (i % 3 != 0) as u8).collect();
+        let seen = Tensor::of(&[3, 6], Elem::Bool, &bits);
+        let bias = |_, _, i: usize, j: usize| if bits[i * 6 + j] == 1 { 0.0 } else { f64::NEG_INFINITY };
+        let want = naive(&op(true, 0.0, true), [&q, &k, &v], bias);
+        assert_close(run(op(true, 0.0, true), &[q.clone(), k.clone(), v.clone(), seen])[0].slice(), &want, 1e-5);
+        let nothing = Tensor::of(&[1], Elem::Bool, &[0u8]);
+        assert!(run(op(false, 0.0, true), &[q.clone(), k.clone(), v.clone(), nothing])[0].slice::<f32>().iter().all(|&y| y == 0.0));
+        assert!(refuses(op(false, 0.0, true), &[q, k, v, numbers(&[5], 1)]));
+    }
+}

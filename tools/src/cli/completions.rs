@@ -1,0 +1,19 @@
+//! `mokume completions`: shell completion scripts.
+
+use clap::CommandFactory;
+use mokume_ir::diag::Report;
+
+/// Print a completion script for a shell
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Runs the verb.
+///
+/// Errors  never.
+pub fn run(args: &Args) -> Result<(), Report> {
+    clap_complete::generate(args.shell, &mut super::Cli::command(), "mokume", &mut std::io::stdout());
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! `mokume generate`: continues a text with a language model.
+
+use crate::cli::options;
+use crate::cli::talk::Talk;
+use crate::driver::compile;
+use crate::driver::generate::{Generator, Sampling};
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_runtime::session::{Session, SessionOptions};
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokenizers::Tokenizer;
+
+/// Continue a text with a language model
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The model (.mok, or .onnx and .gir by the reference ops)
+    pub model: PathBuf,
+    /// The tokenizer (tokenizer.json)
+    #[arg(long, value_name = "FILE.json")]
+    pub tokenizer: PathBuf,
+    /// The text to continue
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// Tokens to add
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub max_tokens: usize,
+    /// Randomness; 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub temperature: f32,
+    /// Choose among so many likeliest tokens; 0 for all
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub top_k: usize,
+    /// Seed of the choice
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Do not run native code from the artifact; use the reference ops
+    #[arg(long)]
+    pub no_native: bool,
+}
+
+#[derive(Serialize)]
+struct Generated {
+    text: String,
+    tokens: Vec<i64>,
+    prompt_tokens: usize,
+    prefill_ms: f64,
+    decode_tokens_per_second: f64,
+}
+
+/// Runs the verb.
+///
+/// Errors  when the model or the tokenizer is missing or wrong.
+pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
+    options::existing(&args.model)?;
+    let tokenizer = tokenizer(&args.tokenizer)?;
+    let program = compile::runnable(&args.model, args.no_native)?;
+    let session = Session::new(Arc::new(program), SessionOptions { threads: talk.thread_count(), ..Default::default() })?;
+    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
+    let mut generator = Generator::new(session, sampling)?;
+    let prompt = tokenizer.encode(args.prompt.as_str(), false).map_err(|e| token_error(&e.to_string()))?;
+    let prompt: Vec<i64> = prompt.get_ids().iter().map(|&id| id.into()).collect();
+    if prompt.is_empty() {
+        return Err(Diagnostic::input("generate::prompt", "the prompt has no tokens").help("give --prompt some text").into());
+    }
+    let generated = generate(&mut generator, &tokenizer, &prompt, args, talk)?;
+    finish(&generated, talk);
+    Ok(())
+}
+
+fn tokenizer(path: &Path) -> Result<Tokenizer, Report> {
+    options::existing(path)?;
+    Tokenizer::from_file(path)
+        .map_err(|e| Diagnostic::input("generate::tokenizer", format!("{} is not a tokenizer: {e}", path.display())).into())
+}
+
+fn token_error(message: &str) -> Report {
+    Diagnostic::input("generate::tokenizer", format!("the tokenizer fails: {message}")).into()
+}
+
+fn generate(generator: &mut Generator, tokenizer: &Tokenizer, prompt: &[i64], args: &Args, talk: &Talk) -> Result<Generated, Report> {
+    let mut stream = Stream { tokenizer, ids: Vec::new(), shown: String::new(), live: !talk.json };
+    stream.start(&args.prompt);
+    let start = Instant::now();
+    let mut next = generator.feed(prompt)?;
+    let prefill = start.elapsed();
+    let mut tokens = Vec::new();
+    let start = Instant::now();
+    while tokens.len() < args.max_tokens && !ends(tokenizer, next) {
+        tokens.push(next);
+        stream.push(next)?;
+        if tokens.len() < args.max_tokens {
+            next = generator.feed(&[next])?;
+        }
+    }
+    let speed = rate(tokens.len().saturating_sub(1), start.elapsed());
+    Ok(Generated {
+        text: stream.shown,
+        tokens,
+        prompt_tokens: prompt.len(),
+        prefill_ms: prefill.as_secs_f64() * 1e3,
+        decode_tokens_per_second: speed,
+    })
+}
+
+fn rate(count: usize, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
+}
+
+/// Whether the token ends a text.
+fn ends(tokenizer: &Tokenizer, token: i64) -> bool {
+    let name = u32::try_from(token).ok().and_then(|id| tokenizer.id_to_token(id));
+    name.is_some_and(|name| ["<|endoftext|>", "<|im_end|>", "</s>", "<eos>"].contains(&name.as_str()))
+}
+
+/// Prints text as tokens arrive; a character that spans tokens appears when it is complete.
+struct Stream<'a> {
+    tokenizer: &'a Tokenizer,
+    ids: Vec<u32>,
+    shown: String,
+    live: bool,
+}
+
+impl Stream<'_> {
+    fn start(&self, prompt: &str) {
+        self.print(prompt);
+    }
+    fn push(&mut self, token: i64) -> Result<(), Report> {
+        self.ids.extend(u32::try_from(token).ok());
+        let text = self.tokenizer.decode(&self.ids, false).map_err(|e| token_error(&e.to_string()))?;
+        if !text.ends_with('\u{FFFD}')
+            && let Some(new) = text.strip_prefix(self.shown.as_str())
+        {
+            self.print(new);
+            self.shown = text;
+        }
+        Ok(())
+    }
+    fn print(&self, text: &str) {
+        if self.live {
+            print!("{text}");
+            let _ = std::io::stdout().flush();
+        }
+    }
+}
+
+fn finish(generated: &Generated, talk: &Talk) {
+    talk.result(generated, "\n");
+    talk.say(format!(
+        "{} prompt tokens in {:.1} ms, {} tokens at {:.1} tokens/s",
+        generated.prompt_tokens,
+        generated.prefill_ms,
+        generated.tokens.len(),
+        generated.decode_tokens_per_second
+    ));
+}

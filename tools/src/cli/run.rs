@@ -1,0 +1,138 @@
+//! `mokume run`: runs a model on inputs from files or on random ones.
+
+use crate::cli::options::{self, InputArgs};
+use crate::cli::talk::Talk;
+use crate::driver::{archive, compile, inputs, source};
+use crate::report::table::{Table, milliseconds};
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_runtime::session::{Session, SessionOptions};
+use mokume_runtime::tensor::Tensor;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Run a model (.onnx, .gir or .mok)
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The model
+    pub model: PathBuf,
+    #[allow(missing_docs, reason = "a comment here would become a help heading")]
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Write every output to this folder as NAME.npy
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Write all outputs to one archive
+    #[arg(long, value_name = "FILE.npz")]
+    pub outputs: Option<PathBuf>,
+    /// Run this many more times and print the median time
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub repeat: usize,
+    /// Do not run native code from the artifact; use the reference ops
+    #[arg(long)]
+    pub no_native: bool,
+}
+
+#[derive(Serialize)]
+struct Output {
+    name: String,
+    elem: String,
+    shape: Vec<usize>,
+    mean: Option<f64>,
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Ran {
+    assumed: Vec<String>,
+    outputs: Vec<Output>,
+    first_ms: f64,
+    median_ms: Option<f64>,
+}
+
+/// Runs the verb.
+///
+/// Errors  when the model or an input is missing or wrong.
+pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
+    options::existing(&args.model)?;
+    let program = compile::runnable(&args.model, args.no_native)?;
+    let mut session = Session::new(Arc::new(program), SessionOptions { threads: talk.thread_count(), ..Default::default() })?;
+    let ports = session.inputs().iter().map(|port| (port.name.clone(), port.ty.clone())).collect::<Vec<_>>();
+    let given = inputs::gather(&args.inputs.spec()?, &ports)?;
+    for assumed in &given.assumed {
+        talk.say(format!("assuming {assumed}"));
+    }
+    let start = Instant::now();
+    let outputs = session.run(&given.tensors)?;
+    let first = start.elapsed();
+    let median = repeat(&mut session, &given.tensors, args.repeat)?;
+    write_outputs(args, &outputs)?;
+    print(&outputs, given.assumed, first, median, talk);
+    Ok(())
+}
+
+fn repeat(session: &mut Session, inputs: &[(String, Tensor)], times: usize) -> Result<Option<Duration>, Report> {
+    let mut durations = Vec::with_capacity(times);
+    for _ in 0..times {
+        session.reset();
+        let start = Instant::now();
+        session.run(inputs)?;
+        durations.push(start.elapsed());
+    }
+    durations.sort();
+    Ok(durations.get(times / 2).copied())
+}
+
+fn write_outputs(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Report> {
+    if let Some(path) = &args.outputs {
+        archive::write_npz(path, outputs)?;
+    }
+    let Some(folder) = &args.output else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|e| source::unwritable(folder, &e))?;
+    for (name, tensor) in outputs {
+        archive::write_npy(&folder.join(file_name(name)?), name, tensor)?;
+    }
+    Ok(())
+}
+
+/// `NAME.npy`, with the separators of paths replaced.
+fn file_name(name: &str) -> Result<String, Report> {
+    let safe: String = name.chars().map(|c| if c == '/' || c == '\\' || c == '\0' { '_' } else { c }).collect();
+    match safe.as_str() {
+        "" | "." | ".." => {
+            Err(Diagnostic::input("run::output", format!("output \"{name}\" makes no file name")).help("use --outputs FILE.npz").into())
+        }
+        _ => Ok(format!("{safe}.npy")),
+    }
+}
+
+fn print(outputs: &[(String, Tensor)], assumed: Vec<String>, first: Duration, median: Option<Duration>, talk: &Talk) {
+    let rows: Vec<Output> = outputs.iter().map(|(name, tensor)| summary(name, tensor)).collect();
+    let mut table = Table::new(["output", "type", "shape", "mean", "min", "max"]);
+    let number = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.5}"));
+    for row in &rows {
+        table.row([row.name.clone(), row.elem.clone(), format!("{:?}", row.shape), number(row.mean), number(row.min), number(row.max)]);
+    }
+    let time = match median {
+        Some(median) => format!("first run {}, median {}\n", milliseconds(first), milliseconds(median)),
+        None => format!("first run {}\n", milliseconds(first)),
+    };
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let json = Ran { assumed, outputs: rows, first_ms: ms(first), median_ms: median.map(ms) };
+    talk.result(&json, format!("{table}{time}"));
+}
+
+fn summary(name: &str, tensor: &Tensor) -> Output {
+    let values = crate::driver::compare::numbers(tensor).filter(|values| !values.is_empty());
+    let fold = |f: fn(f64, f64) -> f64| values.as_ref().and_then(|values| values.iter().copied().reduce(f));
+    Output {
+        name: name.into(),
+        elem: tensor.elem().to_string(),
+        shape: tensor.dims().to_vec(),
+        mean: values.as_ref().map(|values| values.iter().sum::<f64>() / values.len() as f64),
+        min: fold(f64::min),
+        max: fold(f64::max),
+    }
+}

@@ -1,0 +1,99 @@
+//! What every verb shares: quiet, JSON, threads; and how mokume talks to people and scripts.
+
+use clap::Args;
+use mokume_ir::diag::{Report, Severity};
+use std::io::IsTerminal;
+
+/// Options of every verb.
+#[derive(Debug, Clone, Args)]
+pub struct Talk {
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print results and errors as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Threads to use; 0 for one per core
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+}
+
+impl Talk {
+    /// Says something on stderr, unless quiet.
+    pub fn say(&self, message: impl std::fmt::Display) {
+        if !self.quiet {
+            eprintln!("{message}");
+        }
+    }
+    /// A progress bar on a terminal; one plain line otherwise; silent when quiet.
+    pub fn progress(&self, what: &str, steps: u64) -> Progress {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = (!self.quiet && terminal).then(|| {
+            let bar = indicatif::ProgressBar::new(steps);
+            if let Ok(style) = indicatif::ProgressStyle::with_template("{prefix:>12} [{bar:30}] {pos}/{len}") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(what.to_string());
+            bar
+        });
+        if bar.is_none() {
+            self.say(format!("{what}: {steps} steps"));
+        }
+        Progress { bar }
+    }
+    /// Prints a result: JSON when asked for, otherwise the text.
+    pub fn result(&self, json: &impl serde::Serialize, text: impl std::fmt::Display) {
+        match serde_json::to_string_pretty(json) {
+            Ok(json) if self.json => println!("{json}"),
+            _ => print!("{text}"),
+        }
+    }
+    /// A thread pool of the asked size.
+    pub fn thread_count(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
+/// Progress of long work.
+pub struct Progress {
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl Progress {
+    /// `steps` more steps are done.
+    pub fn advance(&self, steps: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(steps);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints findings on stderr, or on stdout as JSON.
+pub fn print_report(report: &Report, json: bool) {
+    if !json {
+        eprintln!("{report}");
+        return;
+    }
+    let findings: Vec<_> = report.findings().iter().map(finding_json).collect();
+    println!("{}", serde_json::json!({ "errors": findings }));
+}
+
+fn finding_json(finding: &mokume_ir::diag::Diagnostic) -> serde_json::Value {
+    let severity = match finding.severity {
+        Severity::Input => "input",
+        Severity::Unsupported => "unsupported",
+        Severity::Check => "check",
+    };
+    serde_json::json!({ "code": finding.code, "severity": severity, "message": finding.message, "at": finding.place, "help": finding.help })
+}

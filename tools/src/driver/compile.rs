@@ -1,0 +1,65 @@
+//! Compilation: a graph through a pipeline and code generation to an artifact or a runnable program.
+
+use crate::driver::pipelines::{self, PipelineOptions};
+use crate::driver::source::{self, Source};
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::graph::Module;
+use mokume_ir::verify::verify;
+use mokume_passes::pipeline::Pipeline;
+use mokume_passes::presets;
+use mokume_runtime::artifact;
+use mokume_runtime::program::Program;
+use std::path::Path;
+
+/// The pipeline that models run through when the user names none: exact, canonical form.
+pub const DEFAULT_PRESET: &str = "float";
+
+/// The pipeline given as text or by name.
+///
+/// Errors  when the text is wrong or no preset has the name; the nearest one is offered.
+pub fn pipeline(text: Option<&str>, preset: Option<&str>) -> Result<Pipeline, Report> {
+    if let Some(text) = text {
+        return Pipeline::parse(text);
+    }
+    let name = preset.unwrap_or(DEFAULT_PRESET);
+    match presets::find(name) {
+        Some(preset) => Pipeline::parse(preset.pipeline),
+        None => Err(unknown_preset(name)),
+    }
+}
+
+fn unknown_preset(name: &str) -> Report {
+    let names = presets::PRESETS.iter().map(|preset| preset.name);
+    let nearest = names.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    let diagnostic = Diagnostic::input("args::preset", format!("there is no preset `{name}`"));
+    match nearest {
+        Some(nearest) => diagnostic.help(format!("did you mean --preset {nearest}? `mokume passes` lists all")).into(),
+        None => diagnostic.into(),
+    }
+}
+
+/// A program ready to run from any model file. Graphs get the default pipeline and run by the reference ops.
+///
+/// Errors  when the model is missing, broken or not supported.
+pub fn runnable(path: &Path, _no_native: bool) -> Result<Program, Report> {
+    match source::open(path, &artifact::ReadOptions::default())? {
+        Source::Compiled(program) => Ok(program),
+        Source::Graph(mut module) => {
+            if source::Format::of(path)? == source::Format::Onnx {
+                let default = pipeline(None, None)?;
+                pipelines::apply(&mut module, &default, &PipelineOptions::default(), &mut |_, _, _| {})?;
+            }
+            verify(&module)?;
+            Ok(Program::interpret(module))
+        }
+    }
+}
+
+/// Lowers a module and writes the artifact; its size in bytes.
+///
+/// Errors  when the module is not valid, an op cannot be lowered, or the file cannot be written. Nothing is left behind then.
+pub fn write_artifact(module: &Module, path: &Path) -> Result<u64, Report> {
+    verify(module)?;
+    artifact::write(&Program::interpret(module.clone()), path)?;
+    std::fs::metadata(path).map(|m| m.len()).map_err(|e| source::unreadable(path, &e))
+}

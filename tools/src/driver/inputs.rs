@@ -1,0 +1,154 @@
+//! Inputs of a run: from files, or seeded random values with symbolic sizes set small.
+
+use crate::driver::archive;
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::dim::{Dim, Symbol};
+use mokume_ir::types::{Elem, Type};
+use mokume_runtime::tensor::Tensor;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where inputs come from.
+#[derive(Debug, Clone, Default)]
+pub struct InputSpec {
+    /// `name=@file` pairs.
+    pub files: Vec<(String, PathBuf)>,
+    /// An archive of named arrays.
+    pub npz: Option<PathBuf>,
+    /// Fill what no file gives with seeded random values.
+    pub random: bool,
+    /// Seed of the random values.
+    pub seed: u64,
+    /// Sizes of symbols for random values.
+    pub sizes: BTreeMap<String, i64>,
+}
+
+/// A tensor for every input, and what was assumed.
+pub struct Inputs {
+    /// Named tensors.
+    pub tensors: Vec<(String, Tensor)>,
+    /// Sizes that were made up, `symbol = size`.
+    pub assumed: Vec<String>,
+}
+
+/// Gathers inputs for ports `(name, type)`.
+///
+/// Errors  when a file is broken or, without `random`, an input is missing.
+pub fn gather(spec: &InputSpec, ports: &[(String, Type)]) -> Result<Inputs, Report> {
+    let mut tensors = Vec::new();
+    if let Some(path) = &spec.npz {
+        tensors.extend(archive::read_npz(path)?);
+    }
+    for (name, path) in &spec.files {
+        tensors.push((name.clone(), archive::read_tensor(path)?));
+    }
+    let mut inputs = Inputs { tensors, assumed: Vec::new() };
+    if spec.random {
+        fill_random(spec, ports, &mut inputs)?;
+    }
+    Ok(inputs)
+}
+
+/// `name=@path`
+///
+/// Errors  `args::input` when it has another form.
+pub fn parse_assignment(text: &str) -> Result<(String, PathBuf), Report> {
+    match text.split_once("=@") {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.into(), Path::new(path).into())),
+        _ => Err(Diagnostic::input("args::input", format!("`{text}` does not say which input takes which file"))
+            .help("write -i name=@file.npy")
+            .into()),
+    }
+}
+
+/// `symbol=size`
+///
+/// Errors  `args::dim` when it has another form.
+pub fn parse_size(text: &str) -> Result<(String, i64), Report> {
+    text.split_once('=')
+        .and_then(|(name, size)| Some((name.to_string(), size.parse().ok().filter(|&s| s >= 0)?)))
+        .ok_or_else(|| Diagnostic::input("args::dim", format!("`{text}` does not give a symbol a size")).help("write --dim batch=2").into())
+}
+
+fn fill_random(spec: &InputSpec, ports: &[(String, Type)], inputs: &mut Inputs) -> Result<(), Report> {
+    let mut sizes: BTreeMap<Symbol, i64> = spec.sizes.iter().map(|(name, &size)| (Symbol::new(name), size)).collect();
+    bind_given(ports, &inputs.tensors, &mut sizes);
+    for (index, (name, ty)) in ports.iter().enumerate() {
+        if inputs.tensors.iter().any(|(given, _)| given == name) {
+            continue;
+        }
+        let tensor = random_tensor(name, ty, spec.seed.wrapping_add(index as u64), &mut sizes, &mut inputs.assumed)?;
+        inputs.tensors.push((name.clone(), tensor));
+    }
+    Ok(())
+}
+
+/// Sizes that given tensors bind.
+fn bind_given(ports: &[(String, Type)], tensors: &[(String, Tensor)], sizes: &mut BTreeMap<Symbol, i64>) {
+    for (name, tensor) in tensors {
+        let dims = ports.iter().find(|port| port.0 == *name).and_then(|port| port.1.dims());
+        for (dim, &size) in dims.unwrap_or(&[]).iter().zip(tensor.dims()) {
+            if let Some(symbol) = dim.as_symbol() {
+                sizes.insert(symbol.clone(), size as i64);
+            }
+        }
+    }
+}
+
+fn random_tensor(name: &str, ty: &Type, seed: u64, sizes: &mut BTreeMap<Symbol, i64>, assumed: &mut Vec<String>) -> Result<Tensor, Report> {
+    let unsupported = || Diagnostic::unsupported("run::random", format!("input \"{name}\" of type {ty} has no random values")).into();
+    let (Some(dims), Some(elem)) = (ty.dims(), ty.elem()) else { return Err(unsupported()) };
+    let dims = dims.iter().map(|dim| size_of(dim, sizes, assumed)).collect::<Option<Vec<_>>>().ok_or_else(unsupported)?;
+    random_values(&dims, elem, seed).ok_or_else(unsupported)
+}
+
+/// The size of `dim`; symbols without one get a small size, which is noted.
+fn size_of(dim: &Dim, sizes: &mut BTreeMap<Symbol, i64>, assumed: &mut Vec<String>) -> Option<usize> {
+    dim.symbols(&mut |symbol| {
+        if !sizes.contains_key(symbol) {
+            let size = if symbol.name().contains("batch") { 1 } else { 8 };
+            assumed.push(format!("{symbol} = {size}"));
+            sizes.insert(symbol.clone(), size);
+        }
+    });
+    dim.eval(&|symbol| sizes.get(symbol).copied()).and_then(|size| usize::try_from(size).ok())
+}
+
+/// Seeded values: floats about normal with deviation 1, integers and bools 1.
+pub fn random_values(dims: &[usize], elem: Elem, seed: u64) -> Option<Tensor> {
+    let mut random = SplitMix(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03);
+    let mut tensor = Tensor::zeros(dims, elem);
+    match elem {
+        Elem::F32 => tensor.slice_mut::<f32>().iter_mut().for_each(|v| *v = random.normal()),
+        Elem::F64 => tensor.slice_mut::<f64>().iter_mut().for_each(|v| *v = random.normal().into()),
+        Elem::F16 => tensor.slice_mut::<half::f16>().iter_mut().for_each(|v| *v = half::f16::from_f32(random.normal())),
+        Elem::I64 => tensor.slice_mut::<i64>().fill(1),
+        Elem::I32 => tensor.slice_mut::<i32>().fill(1),
+        Elem::U8 | Elem::Bool => tensor.slice_mut::<u8>().fill(1),
+        Elem::I8 => tensor.slice_mut::<i8>().fill(1),
+        _ => return None,
+    }
+    Some(tensor)
+}
+
+/// A small generator: SplitMix64 (Steele et al. 2014).
+pub struct SplitMix(pub u64);
+
+impl SplitMix {
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    /// Uniform in `[0, 1)`.
+    pub fn uniform(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 24) as f32
+    }
+    /// About normal, mean 0, deviation 1: twelve uniforms.
+    pub fn normal(&mut self) -> f32 {
+        (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
+    }
+}

@@ -1,0 +1,11 @@
+//! The driver: import, rewrite, lower, run, compare. Every arrow of the architecture is one function here.
+
+pub mod archive;
+pub mod compare;
+pub mod compile;
+pub mod executor;
+pub mod generate;
+pub mod inputs;
+pub mod layers;
+pub mod pipelines;
+pub mod source;

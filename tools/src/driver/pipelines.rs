@@ -1,0 +1,95 @@
+//! Runs pipelines on modules with the runtime as executor: dumps, calibration data, crash reports.
+
+use crate::driver::executor::RuntimeExecutor;
+use crate::driver::{archive, source};
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::graph::Module;
+use mokume_ir::text;
+use mokume_passes::executor::Named;
+use mokume_passes::manager::{Crash, PipelineError, PipelineReport, run_pipeline};
+use mokume_passes::pass::{Observer, PassContext};
+use mokume_passes::pipeline::Pipeline;
+use mokume_runtime::convert;
+use std::path::{Path, PathBuf};
+
+/// How to run a pipeline.
+#[derive(Debug, Clone, Default)]
+pub struct PipelineOptions {
+    /// Calibration archives, one run each.
+    pub calibration: Vec<PathBuf>,
+    /// Where to dump the graph after every pass.
+    pub dump: Option<PathBuf>,
+    /// Verify after every pass.
+    pub verify_each: bool,
+    /// Stop after this many edits.
+    pub edit_limit: Option<usize>,
+}
+
+/// Runs `pipeline` on `module`. `progress` is told (pass, done, total) during long passes.
+///
+/// Errors  when a pass fails, calibration data is broken, or a dump cannot be written; a pass that panics leaves a file from
+///         which the panic can be seen again.
+pub fn apply(
+    module: &mut Module,
+    pipeline: &Pipeline,
+    options: &PipelineOptions,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<PipelineReport, Report> {
+    let executor = RuntimeExecutor::default();
+    let mut watch = Watch { dump: options.dump.as_deref(), last: String::new(), failure: None, progress };
+    let mut cx = PassContext::new(&executor, &mut watch);
+    cx.calibration = options.calibration.iter().map(|path| calibration_set(path)).collect::<Result<_, _>>()?;
+    cx.verify_each = options.verify_each;
+    cx.edit_limit = options.edit_limit;
+    let outcome = run_pipeline(module, pipeline, &mut cx);
+    drop(cx);
+    match (outcome, watch.failure) {
+        (Ok(report), None) => Ok(report),
+        (Err(PipelineError::Failed(report)), _) | (_, Some(report)) => Err(report),
+        (Err(PipelineError::Crashed(crash)), None) => Err(write_reproducer(&crash)),
+    }
+}
+
+fn calibration_set(path: &Path) -> Result<Named, Report> {
+    Ok(archive::read_npz(path)?.into_iter().map(|(name, tensor)| (name, convert::to_constant(&tensor))).collect())
+}
+
+/// Dumps the graph after every pass that changed it, numbered.
+struct Watch<'a> {
+    dump: Option<&'a Path>,
+    last: String,
+    failure: Option<Report>,
+    progress: &'a mut dyn FnMut(&str, usize, usize),
+}
+
+impl Observer for Watch<'_> {
+    fn progress(&mut self, pass: &str, done: usize, total: usize) {
+        (self.progress)(pass, done, total);
+    }
+    fn after_pass(&mut self, index: usize, pass: &str, module: &Module) {
+        let Some(folder) = self.dump else { return };
+        let printed = text::print(module);
+        if printed == self.last {
+            return;
+        }
+        let path = folder.join(format!("{:02}-{pass}.gir", index + 1));
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, &printed));
+        if let Err(error) = written {
+            self.failure.get_or_insert(source::unwritable(&path, &error));
+        }
+        self.last = printed;
+    }
+}
+
+/// Writes what is needed to see a panic again; the error says how.
+fn write_reproducer(crash: &Crash) -> Report {
+    let hash = text::print(&crash.before).bytes().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    let path = PathBuf::from(format!("mokume-crash-{hash:016x}.gir"));
+    let bug = Diagnostic::input("mokume::bug", format!("pass `{}` panicked: {}", crash.pass, crash.message));
+    match source::write_text(&crash.before, &path) {
+        Ok(()) => {
+            bug.help(format!("please report it with {0}; replay: mokume opt {0} -p '{1}' -o -", path.display(), crash.pipeline)).into()
+        }
+        Err(report) => bug.help(format!("no reproducer was written: {report}")).into(),
+    }
+}

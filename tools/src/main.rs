@@ -1,0 +1,7 @@
+//! `mokume`: the compiler's command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mokume::cli::main()
+}

@@ -1,0 +1,3 @@
+//! What verbs print: aligned tables for people, JSON for scripts.
+
+pub mod table;
