@@ -15,6 +15,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "squeeze-as-reshape", find: squeeze_as_reshape },
     Rule { name: "no-move", find: no_move },
     Rule { name: "reshape-reshape", find: reshape_reshape },
+    Rule { name: "flat-swap", find: flat_swap },
     Rule { name: "reshape-constant", find: reshape_constant },
     Rule { name: "transpose-transpose", find: transpose_transpose },
     Rule { name: "transpose-ones", find: transpose_ones },
@@ -128,4 +129,21 @@ fn implicit_broadcast(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
     inputs[at] = broadcast(inputs[at])?.1.inputs[0];
     let types = infer_types(editor.module(), editor, &node.op, &inputs).ok()?;
     (types.first() == Some(editor.ty(output(node)?))).then(|| apply(node.op.clone(), inputs))
+}
+
+/// A transpose of the last two axes between a reshape that merges the leading axes and one that parts them again is a transpose
+/// of the parted tensor: `reshape(transpose(reshape(x, [b*h, t, d]), [0, 2, 1]), [b, h, d, t])`.
+fn flat_swap(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
+    let Op::Reshape(_) = &editor[id].op else { return None };
+    let (_, swap) = editor.producer(editor[id].inputs[0])?;
+    let Op::Transpose(op) = &swap.op else { return None };
+    let (_, flat) = editor.producer(swap.inputs[0])?;
+    let Op::Reshape(_) = &flat.op else { return None };
+    let [_, t, d] = editor.ty(swap.inputs[0]).dims()? else { return None };
+    let [b, h, last @ ..] = editor.ty(output(&editor[id])?).dims()? else { return None };
+    if op.perm != [0, 2, 1] || last != [d.clone(), t.clone()] {
+        return None;
+    }
+    let parted = Reshape { shape: Ints::Known(vec![b.clone(), h.clone(), t.clone(), d.clone()]), allow_zero: true };
+    Some(apply(Transpose { perm: vec![0, 1, 3, 2] }, [apply(parted, [flat.inputs[0]])]))
 }

@@ -12,7 +12,7 @@
 //! Source      Vaswani et al., "Attention Is All You Need", 2017, eq. 1; Ainslie et al., "GQA", 2023.
 
 use crate::pass::{Pass, PassContext, PassError};
-use crate::query::{binary, output, scalar};
+use crate::query::{binary, output, scalar, splat, unary};
 use crate::rewrite::mask::{self, Meaning};
 use crate::rewrite::pattern::{both_orders, product, replace};
 use crate::term::{Term, apply};
@@ -21,7 +21,7 @@ use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Graph;
 use mokume_ir::ids::{NodeId, ValueId};
-use mokume_ir::op::{Attention, BinaryKind, Cast, Op, Reshape};
+use mokume_ir::op::{Attention, BinaryKind, Cast, Op, Reshape, UnaryKind};
 use mokume_ir::order::order;
 use mokume_ir::types::Elem;
 
@@ -97,7 +97,7 @@ fn padding_mask(editor: &Editor<'_>, padding: ValueId) -> Term {
 /// `softmax(scale q kᵀ + mask) v`
 fn attention(editor: &Editor<'_>, id: NodeId) -> Option<Found> {
     let (probabilities, v, transposed) = matmul(editor, output(&editor[id])?)?;
-    let scores = softmax_last(editor, probabilities)?;
+    let scores = softmax_last(editor, unguarded(editor, probabilities))?;
     let rank4 = |value: ValueId| editor.ty(value).dims().is_some_and(|dims| dims.len() == 4);
     if transposed || !rank4(v) || editor.ty(v).elem()? != Elem::F32 {
         return None;
@@ -124,6 +124,17 @@ fn matmul(graph: &Graph, value: ValueId) -> Option<(ValueId, ValueId, bool)> {
         Op::Matmul(op) if !op.transpose_a => Some((node.inputs[0], node.inputs[1], op.transpose_b)),
         _ => None,
     }
+}
+
+/// `p` of `is_nan(p) ? 0 : p`: rows that see no key give 0, as attention does.
+fn unguarded(editor: &Editor<'_>, value: ValueId) -> ValueId {
+    let guarded = || {
+        let (_, node) = editor.producer(value)?;
+        let (Op::Select(_), [condition, zero, p]) = (&node.op, &node.inputs[..]) else { return None };
+        let (_, tested) = unary(editor, *condition, UnaryKind::IsNan)?;
+        (tested == *p && splat(editor, *zero)? == 0.0).then_some(*p)
+    };
+    guarded().unwrap_or(value)
 }
 
 fn softmax_last(graph: &Graph, value: ValueId) -> Option<ValueId> {
@@ -167,24 +178,10 @@ fn key(editor: &Editor<'_>, value: ValueId) -> Option<(ValueId, f64, bool)> {
     Some((x, outer_scale * inner_scale, swapped.is_some()))
 }
 
-/// The operand of a transpose of the last two of four axes, also when written as a rank-3 transpose between reshapes.
+/// The operand of a transpose of the last two of four axes.
 fn swapped_last_two(graph: &Graph, value: ValueId) -> Option<ValueId> {
     let (_, node) = graph.producer(value)?;
-    match &node.op {
-        Op::Transpose(op) if op.perm == [0, 1, 3, 2] => Some(node.inputs[0]),
-        Op::Reshape(_) => {
-            let (_, inner) = graph.producer(node.inputs[0])?;
-            let Op::Transpose(op) = &inner.op else { return None };
-            let (_, flat) = graph.producer(inner.inputs[0])?;
-            let x = *flat.inputs.first()?;
-            let (source, target) = (graph.ty(x).dims()?, graph.ty(value).dims()?);
-            let swaps = op.perm == [0, 2, 1] && matches!(flat.op, Op::Reshape(_)) && source.len() == 4 && target.len() == 4;
-            let sizes = swaps && source[..2] == target[..2] && source[2] == target[3] && source[3] == target[2];
-            let kept = graph.ty(inner.inputs[0]).dims()?[1..] == source[2..];
-            (sizes && kept).then_some(x)
-        }
-        _ => None,
-    }
+    matches!(&node.op, Op::Transpose(op) if op.perm == [0, 1, 3, 2]).then(|| node.inputs[0])
 }
 
 /// Keys and values before their heads were repeated, when both were.

@@ -45,6 +45,7 @@ pub mod pool;
 pub mod quantize;
 pub mod real;
 pub mod recurrent;
+pub mod resample;
 pub mod rotary;
 pub mod scratch;
 pub mod shared;

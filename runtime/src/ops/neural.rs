@@ -2,7 +2,7 @@
 //! quantized arithmetic.
 
 use super::{
-    OpContext, OpError, attention, bit, conv, conv_transpose, matmul, normalize, pool, quantize, real, recurrent, rotary, softmax,
+    OpContext, OpError, attention, bit, conv, conv_transpose, matmul, normalize, pool, quantize, real, recurrent, resample, rotary, softmax,
 };
 use crate::tensor::Tensor;
 use mokume_ir::op::Op;
@@ -36,6 +36,7 @@ fn function(op: &Op) -> Option<Function<'_>> {
         Pool => pool::pool,
         Attention => attention::attention,
         Rotary => rotary::rotary,
+        Resize => resample::resize,
         Recurrent => recurrent::recurrent,
         Softmax => softmax::softmax,
         LogSoftmax => softmax::log_softmax,

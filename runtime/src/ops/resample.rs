@@ -1,0 +1,237 @@
+//! Resampling of grids: ONNX Resize, one axis after the other.
+//!
+//! Source  https://onnx.ai/onnx/operators/onnx__Resize.html (version 19): coordinates, rounding, cubic coefficients.
+
+use super::operands::{axis_of, no_code, operand};
+use super::{OpContext, OpError};
+use crate::tensor::Tensor;
+use mokume_ir::op::{AspectPolicy, CoordinateMode, Interpolation, NearestMode, Resize};
+use mokume_ir::types::Elem;
+use rayon::prelude::*;
+
+/// Resizes the axes of `op.axes`.
+///
+/// Errors  when scales or sizes are missing or out of range; for antialiasing and for types other than f32.
+pub fn resize(op: &Resize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let x = operand(inputs, 0)?;
+    if x.elem() != Elem::F32 {
+        return no_code("resize", x.elem());
+    }
+    if op.antialias {
+        return Err(OpError::unsupported("resize with antialiasing"));
+    }
+    let mut current = x.clone();
+    for plan in plans(op, inputs, cx)? {
+        if !plan.is_identity() {
+            current = resize_axis(&current, &plan, op, cx)?;
+        }
+    }
+    Ok(vec![current])
+}
+
+/// How one axis changes.
+struct Plan {
+    axis: usize,
+    input: usize,
+    output: usize,
+    scale: f64,
+    roi: (f64, f64),
+    mode: CoordinateMode,
+}
+
+impl Plan {
+    fn is_identity(&self) -> bool {
+        self.input == self.output && self.scale == 1.0 && self.mode != CoordinateMode::TfCropAndResize
+    }
+    /// The coordinate in the input of output position `at`.
+    fn coordinate(&self, at: usize) -> f64 {
+        let (x, input, output) = (at as f64, self.input as f64, self.output as f64);
+        let half_pixel = (x + 0.5) / self.scale - 0.5;
+        match self.mode {
+            CoordinateMode::HalfPixel => half_pixel,
+            CoordinateMode::HalfPixelSymmetric => input / 2.0 * (1.0 - output / (self.scale * input)) + half_pixel,
+            CoordinateMode::PytorchHalfPixel if self.output > 1 => half_pixel,
+            CoordinateMode::PytorchHalfPixel => 0.0,
+            CoordinateMode::AlignCorners if self.output > 1 => x * (input - 1.0) / (output - 1.0),
+            CoordinateMode::AlignCorners => 0.0,
+            CoordinateMode::Asymmetric => x / self.scale,
+            CoordinateMode::TfCropAndResize if self.output > 1 => {
+                (self.roi.0 + x * (self.roi.1 - self.roi.0) / (output - 1.0)) * (input - 1.0)
+            }
+            CoordinateMode::TfCropAndResize => 0.5 * (self.roi.0 + self.roi.1) * (input - 1.0),
+        }
+    }
+}
+
+fn plans(op: &Resize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Plan>, OpError> {
+    let x = inputs[0];
+    let axes = op.axes.iter().map(|&axis| axis_of(axis, x.rank())).collect::<Result<Vec<_>, _>>()?;
+    let (scales, outputs) = match &op.sizes {
+        Some(sizes) => from_sizes(op.aspect, &axes, x, &cx.ints(sizes, inputs)?)?,
+        None => from_scales(&axes, x, &scales(op, inputs)?)?,
+    };
+    let roi = roi(op, inputs, axes.len())?;
+    let plan = |(i, axis): (usize, usize)| {
+        if outputs[i] > 0 && x.dims()[axis] == 0 {
+            return Err(OpError::operands("resize of an empty axis to a longer one"));
+        }
+        Ok(Plan { axis, input: x.dims()[axis], output: outputs[i], scale: scales[i], roi: roi[i], mode: op.coordinates })
+    };
+    axes.iter().copied().enumerate().map(plan).collect()
+}
+
+fn scales(op: &Resize, inputs: &[&Tensor]) -> Result<Vec<f64>, OpError> {
+    let Some(index) = op.scales_operand else { return Ok(op.scales.iter().map(|&scale| scale.into()).collect()) };
+    let scales = operand(inputs, index as usize)?;
+    match scales.elem() {
+        Elem::F32 => Ok(scales.slice::<f32>().iter().map(|&scale| scale.into()).collect()),
+        other => Err(OpError::operands(format!("scales must be f32, not {other}"))),
+    }
+}
+
+fn from_scales(axes: &[usize], x: &Tensor, scales: &[f64]) -> Result<(Vec<f64>, Vec<usize>), OpError> {
+    if scales.len() != axes.len() || scales.iter().any(|&scale| !scale.is_finite() || scale <= 0.0) {
+        return Err(OpError::operands(format!("{} positive scales expected, got {scales:?}", axes.len())));
+    }
+    let outputs = axes.iter().zip(scales).map(|(&axis, scale)| (x.dims()[axis] as f64 * scale).floor() as usize).collect();
+    Ok((scales.to_vec(), outputs))
+}
+
+fn from_sizes(aspect: AspectPolicy, axes: &[usize], x: &Tensor, sizes: &[i64]) -> Result<(Vec<f64>, Vec<usize>), OpError> {
+    if sizes.len() != axes.len() || sizes.iter().any(|&size| size < 0) {
+        return Err(OpError::operands(format!("{} sizes expected, got {sizes:?}", axes.len())));
+    }
+    let ratios: Vec<f64> = axes.iter().zip(sizes).map(|(&axis, &size)| size as f64 / x.dims()[axis].max(1) as f64).collect();
+    let common = match aspect {
+        AspectPolicy::Stretch => return Ok((ratios, sizes.iter().map(|&size| size as usize).collect())),
+        AspectPolicy::NotLarger => ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        AspectPolicy::NotSmaller => ratios.iter().copied().fold(0.0, f64::max),
+    };
+    let outputs = axes.iter().map(|&axis| (x.dims()[axis] as f64 * common + 0.5).floor() as usize).collect();
+    Ok((vec![common; axes.len()], outputs))
+}
+
+/// Start and end of the region per axis, in 0..1.
+fn roi(op: &Resize, inputs: &[&Tensor], count: usize) -> Result<Vec<(f64, f64)>, OpError> {
+    if !op.roi || op.coordinates != CoordinateMode::TfCropAndResize {
+        return Ok(vec![(0.0, 1.0); count]);
+    }
+    let region = operand(inputs, 1)?;
+    if region.elem() != Elem::F32 || region.len() != 2 * count {
+        return Err(OpError::operands(format!("the region must be {} numbers, not {region:?}", 2 * count)));
+    }
+    let values = region.slice::<f32>();
+    Ok((0..count).map(|i| (values[i].into(), values[count + i].into())).collect())
+}
+
+/// What one output position is made of; empty for positions outside the region.
+type Taps = Vec<(usize, f32)>;
+
+fn resize_axis(x: &Tensor, plan: &Plan, op: &Resize, cx: &OpContext<'_>) -> Result<Tensor, OpError> {
+    let taps: Vec<Taps> = (0..plan.output).map(|at| taps(plan, op, plan.coordinate(at))).collect();
+    let mut dims = x.dims().to_vec();
+    dims[plan.axis] = plan.output;
+    let inner: usize = dims[plan.axis + 1..].iter().product();
+    let mut out = cx.alloc(&dims, Elem::F32)?;
+    let source = x.slice::<f32>();
+    let row = inner.max(1);
+    out.slice_mut::<f32>().par_chunks_mut(row).enumerate().for_each(|(index, target)| {
+        let (outer, at) = (index / plan.output, index % plan.output);
+        let from = |position: usize| &source[(outer * plan.input + position) * row..][..row];
+        match &taps[at][..] {
+            [] => target.fill(op.extrapolation),
+            [(only, _)] => target.copy_from_slice(from(*only)),
+            many => blend(target, many, from),
+        }
+    });
+    Ok(out)
+}
+
+fn blend<'s>(target: &mut [f32], taps: &[(usize, f32)], from: impl Fn(usize) -> &'s [f32]) {
+    target.fill(0.0);
+    for &(position, weight) in taps {
+        target.iter_mut().zip(from(position)).for_each(|(t, &s)| *t += weight * s);
+    }
+}
+
+fn taps(plan: &Plan, op: &Resize, at: f64) -> Taps {
+    let last = plan.input as i64 - 1;
+    if plan.mode == CoordinateMode::TfCropAndResize && !(0.0..=last as f64).contains(&at) {
+        return vec![];
+    }
+    let clamp = |position: i64| position.clamp(0, last) as usize;
+    let (floor, part) = (at.floor() as i64, at - at.floor());
+    match op.mode {
+        Interpolation::Nearest => vec![(clamp(nearest(op.nearest, at)), 1.0)],
+        Interpolation::Linear => merged([(floor, 1.0 - part), (floor + 1, part)].into_iter(), op, last),
+        Interpolation::Cubic => {
+            let weights = cubic(f64::from(op.cubic_a), part);
+            merged((floor - 1..).zip(weights), op, last)
+        }
+    }
+}
+
+/// Taps inside the axis: those outside move to the border, or go and the rest is renormalized.
+fn merged(taps: impl Iterator<Item = (i64, f64)>, op: &Resize, last: i64) -> Taps {
+    let taps: Vec<(i64, f64)> = taps.filter(|(position, _)| !op.exclude_outside || (0..=last).contains(position)).collect();
+    let sum: f64 = if op.exclude_outside { taps.iter().map(|tap| tap.1).sum() } else { 1.0 };
+    taps.into_iter().map(|(position, weight)| (position.clamp(0, last) as usize, (weight / sum) as f32)).collect()
+}
+
+fn nearest(mode: NearestMode, at: f64) -> i64 {
+    (match mode {
+        NearestMode::RoundPreferFloor => (at - 0.5).ceil(),
+        NearestMode::RoundPreferCeil => (at + 0.5).floor(),
+        NearestMode::Floor => at.floor(),
+        NearestMode::Ceil => at.ceil(),
+    }) as i64
+}
+
+/// Weights of the four neighbors at distance `t` after the second.
+///
+/// Source  Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981.
+fn cubic(a: f64, t: f64) -> [f64; 4] {
+    let near = |d: f64| ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0;
+    let far = |d: f64| ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a;
+    [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(mode: Interpolation, coordinates: CoordinateMode, scale: f32, expected: &[f32]) {
+        let op = Resize {
+            mode,
+            coordinates,
+            nearest: NearestMode::RoundPreferFloor,
+            cubic_a: -0.75,
+            exclude_outside: false,
+            extrapolation: 0.0,
+            antialias: false,
+            aspect: AspectPolicy::Stretch,
+            axes: vec![1],
+            scales: vec![scale],
+            scales_operand: None,
+            sizes: None,
+            roi: false,
+        };
+        let cx = OpContext { alloc: &|dims, elem| Tensor::zeros(dims, elem), size_of: &|_| None };
+        let out = resize(&op, &[&Tensor::f32s(&[1, 4], &[1.0, 2.0, 3.0, 4.0])], &cx).unwrap().remove(0);
+        assert_eq!(out.slice::<f32>(), expected);
+    }
+
+    #[test]
+    fn nearest_repeats_and_linear_interpolates() {
+        check(Interpolation::Nearest, CoordinateMode::Asymmetric, 2.0, &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
+        check(Interpolation::Linear, CoordinateMode::HalfPixel, 2.0, &[1.0, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4.0]);
+        check(Interpolation::Linear, CoordinateMode::AlignCorners, 0.5, &[1.0, 4.0]);
+    }
+
+    #[test]
+    fn cubic_weights_sum_to_one() {
+        for t in [0.0, 0.25, 0.5, 0.9] {
+            assert!((cubic(-0.75, t).iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        }
+    }
+}
