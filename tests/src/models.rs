@@ -107,7 +107,7 @@ impl Model {
         }
         let mut module = source::open_graph(&self.path)?;
         pipelines::apply(&mut module, &compile::pipeline(None, Some(preset))?, &options, &mut |_, _, _| {})?;
-        compile::write_artifact(&module, artifact)
+        Ok(compile::write_artifact(module, &compile::target("native")?, artifact)?.0)
     }
 }
 

@@ -62,7 +62,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
 
 fn open(path: &Path, talk: &Talk) -> Result<Session, Report> {
     options::existing(path)?;
-    Session::new(Arc::new(compile::runnable(path, false)?), SessionOptions { threads: talk.thread_count(), ..Default::default() })
+    Session::new(Arc::new(compile::runnable(path)?), SessionOptions { threads: talk.thread_count(), ..Default::default() })
 }
 
 fn compare_outputs(reference: &[(String, Tensor)], candidate: &[(String, Tensor)]) -> Result<Vec<Difference>, Report> {

@@ -23,6 +23,9 @@ pub struct Args {
     #[allow(missing_docs, reason = "a comment here would become a help heading")]
     #[command(flatten)]
     pub pipeline: PipelineArgs,
+    /// Native code levels: native, all, or a list of x86-64, avx2, avx512
+    #[arg(long, default_value = "all", value_name = "LEVELS")]
+    pub target: String,
 }
 
 #[derive(Serialize)]
@@ -33,6 +36,7 @@ struct Compiled {
     bytes_in: u64,
     bytes_out: u64,
     seconds: f64,
+    kernels: Vec<String>,
 }
 
 /// Runs the verb.
@@ -42,19 +46,23 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     use_threads(talk);
     options::existing(&args.model)?;
     let pipeline = compile::pipeline(args.pipeline.pipeline.as_deref(), args.pipeline.preset.as_deref())?;
+    let target = compile::target(&args.target)?;
     let start = Instant::now();
     let mut module = source::open_graph(&args.model)?;
     let nodes_before = module.main().node_count();
     let report = rewrite(&mut module, &pipeline, &args.pipeline, talk)?;
     talk.say(format!("lowering {} nodes", module.main().node_count()));
-    let bytes_out = compile::write_artifact(&module, &args.output)?;
+    let nodes_after = module.main().node_count();
+    let (bytes_out, choices) = compile::write_artifact(module, &target, &args.output)?;
+    choices.interpreted.iter().for_each(|(node, why)| talk.say(format!("no kernel for {node}: {why}")));
     let compiled = Compiled {
         pipeline: pipeline.to_string(),
         nodes_before,
-        nodes_after: module.main().node_count(),
+        nodes_after,
         bytes_in: model_bytes(&args.model),
         bytes_out,
         seconds: start.elapsed().as_secs_f64(),
+        kernels: choices.kernels.iter().map(|(kernel, count)| format!("{count} x {kernel}")).collect(),
     };
     explain(&report, &args.pipeline, talk);
     talk.result(&compiled, summary(&compiled, &args.output));
@@ -139,13 +147,14 @@ fn model_bytes(path: &Path) -> u64 {
 
 fn summary(compiled: &Compiled, output: &Path) -> String {
     format!(
-        "{}: {} -> {}, {} -> {} nodes, {:.1} s\npipeline: {}\n",
+        "{}: {} -> {}, {} -> {} nodes, {:.1} s\nkernels: {}\npipeline: {}\n",
         output.display(),
         bytes(compiled.bytes_in as usize),
         bytes(compiled.bytes_out as usize),
         compiled.nodes_before,
         compiled.nodes_after,
         compiled.seconds,
+        if compiled.kernels.is_empty() { "none".into() } else { compiled.kernels.join("; ") },
         compiled.pipeline
     )
 }

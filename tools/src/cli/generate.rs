@@ -36,9 +36,6 @@ pub struct Args {
     /// Seed of the choice
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
-    /// Do not run native code from the artifact; use the reference ops
-    #[arg(long)]
-    pub no_native: bool,
 }
 
 #[derive(Serialize)]
@@ -56,7 +53,7 @@ struct Generated {
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     options::existing(&args.model)?;
     let tokenizer = tokenizer(&args.tokenizer)?;
-    let program = compile::runnable(&args.model, args.no_native)?;
+    let program = compile::runnable(&args.model)?;
     let session = Session::new(Arc::new(program), SessionOptions { threads: talk.thread_count(), ..Default::default() })?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
     let mut generator = Generator::new(session, sampling)?;

@@ -29,9 +29,6 @@ pub struct Args {
     /// Run this many more times and print the median time
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub repeat: usize,
-    /// Do not run native code from the artifact; use the reference ops
-    #[arg(long)]
-    pub no_native: bool,
 }
 
 #[derive(Serialize)]
@@ -57,7 +54,7 @@ struct Ran {
 /// Errors  when the model or an input is missing or wrong.
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     options::existing(&args.model)?;
-    let program = compile::runnable(&args.model, args.no_native)?;
+    let program = compile::runnable(&args.model)?;
     let mut session = Session::new(Arc::new(program), SessionOptions { threads: talk.thread_count(), ..Default::default() })?;
     let ports = session.inputs().iter().map(|port| (port.name.clone(), port.ty.clone())).collect::<Vec<_>>();
     let given = inputs::gather(&args.inputs.spec()?, &ports)?;

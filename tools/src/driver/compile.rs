@@ -2,12 +2,14 @@
 
 use crate::driver::pipelines::{self, PipelineOptions};
 use crate::driver::source::{self, Source};
+use mokume_codegen::{Choices, Target};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::Module;
 use mokume_ir::verify::verify;
 use mokume_passes::pipeline::Pipeline;
 use mokume_passes::presets;
 use mokume_runtime::artifact;
+use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::program::Program;
 use std::path::Path;
 
@@ -41,7 +43,7 @@ fn unknown_preset(name: &str) -> Report {
 /// A program ready to run from any model file. Graphs get the default pipeline and run by the reference ops.
 ///
 /// Errors  when the model is missing, broken or not supported.
-pub fn runnable(path: &Path, _no_native: bool) -> Result<Program, Report> {
+pub fn runnable(path: &Path) -> Result<Program, Report> {
     match source::open(path, &artifact::ReadOptions::default())? {
         Source::Compiled(program) => Ok(program),
         Source::Graph(mut module) => {
@@ -55,11 +57,32 @@ pub fn runnable(path: &Path, _no_native: bool) -> Result<Program, Report> {
     }
 }
 
-/// Lowers a module and writes the artifact; its size in bytes.
+/// Native code levels by name: `native` for this machine, `all`, or a list such as `x86-64,avx2`.
+///
+/// Errors  `args::target` when a level is unknown.
+pub fn target(text: &str) -> Result<Target, Report> {
+    let levels = match text {
+        "all" => IsaLevel::ALL.to_vec(),
+        "native" => IsaLevel::detect().into_iter().collect(),
+        list => list.split(',').map(level).collect::<Result<_, _>>()?,
+    };
+    Ok(Target { levels, ..Target::default() })
+}
+
+fn level(name: &str) -> Result<IsaLevel, Report> {
+    IsaLevel::from_name(name.trim()).ok_or_else(|| {
+        let names: Vec<_> = IsaLevel::ALL.iter().map(|level| level.name()).collect();
+        let help = format!("levels are native, all, or a list of {}", names.join(", "));
+        Diagnostic::input("args::target", format!("there is no level `{name}`")).help(help).into()
+    })
+}
+
+/// Lowers a module and writes the artifact; its size in bytes, and which kernels it uses.
 ///
 /// Errors  when the module is not valid, an op cannot be lowered, or the file cannot be written. Nothing is left behind then.
-pub fn write_artifact(module: &Module, path: &Path) -> Result<u64, Report> {
-    verify(module)?;
-    artifact::write(&Program::interpret(module.clone()), path)?;
-    std::fs::metadata(path).map(|m| m.len()).map_err(|e| source::unreadable(path, &e))
+pub fn write_artifact(module: Module, target: &Target, path: &Path) -> Result<(u64, Choices), Report> {
+    let (program, choices) = mokume_codegen::compile(module, target)?;
+    artifact::write(&program, path)?;
+    let size = std::fs::metadata(path).map(|m| m.len()).map_err(|e| source::unreadable(path, &e))?;
+    Ok((size, choices))
 }
