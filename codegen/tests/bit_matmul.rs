@@ -1,5 +1,6 @@
 //! Every kernel against a scalar reference, bit for bit, at every instruction set level of this machine.
 
+mod programs;
 mod reference;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use mokume_codegen::cpu::compile;
 use mokume_codegen::kernel::pack::{Weights, pack};
 use mokume_codegen::kernel::{ByteCode, KernelSpec, LANES, Store, Strategy};
 use mokume_ir::quant::Levels;
-use mokume_runtime::cpu::call::{Output, Product};
+use mokume_runtime::cpu::call::Product;
 use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::cpu::loader::Code;
 use mokume_runtime::cpu::rows::{RowPacker, Rows};
@@ -90,36 +91,32 @@ fn rows(case: &Case, spec: KernelSpec) -> Rows {
     let code = ByteCode::of(case.a_levels, case.a_bits);
     let packer = RowPacker::new(spec, spec.layout(case.n, case.k), code, case.w_levels.affine(case.w_bits).1);
     let mut rows = packer.rows(case.m);
-    for (m, row) in packer.split(&mut rows).enumerate() {
+    for (m, mut row) in packer.split(&mut rows).enumerate() {
         let bytes: Vec<i8> = case.a_codes[m * case.k..][..case.k].iter().map(|&u| (i32::from(u) - code.bias) as i8).collect();
-        packer.pack(&bytes, case.a_scales[m], case.a_zeros[m], row);
+        packer.pack(&bytes, case.a_scales[m], case.a_zeros[m], &mut row);
     }
     rows
 }
 
 fn check(case: &Case, operands: &Operands, code: &Code, sums: &[i32]) {
     let product = operands.product(case, code);
-    let (tiles, blocks) = (product.layout().tiles(), product.layout().blocks);
-    let (stride, rows) = (tiles * LANES, &operands.rows);
     match operands.spec.store {
         Store::Raw => {
-            let mut out = vec![0i32; case.m * blocks * stride];
-            product.raw(rows, 0..tiles, Output { elements: &mut out, stride });
-            compare(case, &operands.spec, &out, sums);
+            let out = product.accumulators(&operands.rows);
+            compare(case, &operands.spec, out.chunks(case.n.next_multiple_of(LANES)), sums);
         }
         Store::Scaled => {
-            let mut out = vec![0f32; case.m * stride];
-            product.scaled(rows, 0..tiles, Output { elements: &mut out, stride });
-            compare(case, &operands.spec, bytemuck::cast_slice(&out), bytemuck::cast_slice(&case.outputs(sums)));
+            let mut out = vec![0f32; case.m * case.n];
+            product.multiply(&operands.rows, &mut out);
+            compare(case, &operands.spec, bytemuck::cast_slice(&out).chunks(case.n), bytemuck::cast_slice(&case.outputs(sums)));
         }
     }
 }
 
-/// Compares lines of `n` words with lines of whole tiles.
-fn compare(case: &Case, spec: &KernelSpec, out: &[i32], expected: &[i32]) {
-    let stride = case.n.next_multiple_of(LANES);
-    for (line, expected) in expected.chunks(case.n).enumerate() {
-        assert_eq!(&out[line * stride..][..case.n], expected, "line {line} of {case} by {spec}");
+/// Compares lines of results, of which the first `n` count, with the expected ones.
+fn compare<'a>(case: &Case, spec: &KernelSpec, lines: impl Iterator<Item = &'a [i32]>, expected: &[i32]) {
+    for (i, (line, expected)) in lines.zip(expected.chunks(case.n)).enumerate() {
+        assert_eq!(&line[..case.n], expected, "line {i} of {case} by {spec}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! The interpreter: runs the steps of a function in order, and control flow by running functions.
 
 use crate::bind::Scope;
+use crate::cpu::call::Product;
+use crate::cpu::run;
 use crate::error::{of_op, of_result};
 use crate::ops::{self, OpContext, OpError};
 use crate::program::{Program, Source, Step};
@@ -10,6 +12,7 @@ use mokume_ir::dim::Symbol;
 use mokume_ir::graph::{Graph, Node};
 use mokume_ir::ids::{FuncId, NodeId};
 use mokume_ir::op::{If, Loop, Op};
+use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
 
 /// Functions nested deeper than this are refused: functions must not recurse.
@@ -58,7 +61,10 @@ impl Run<'_, '_> {
             Op::Call(call) => self.nested(call.function, self.operands(node, step, frame)?, &frame.scope),
             Op::If(branches) => self.branch(branches, node, self.operands(node, step, frame)?, &frame.scope),
             Op::Loop(repeat) => self.repeat(repeat, node, self.operands(node, step, frame)?, &frame.scope),
-            _ => self.op(node, step, frame),
+            _ => match self.program.loaded().products(function, step.node) {
+                Some(products) => self.product(products, node, step, frame),
+                None => self.op(node, step, frame),
+            },
         }?;
         if outputs.len() != node.outputs.len() {
             return Err(of_result(node, format!("{} outputs where {} are declared", outputs.len(), node.outputs.len())));
@@ -84,6 +90,26 @@ impl Run<'_, '_> {
         let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
         let cx = OpContext { alloc: self.alloc, size_of: &size_of };
         inputs.and_then(|inputs| run_dense(&node.op, &inputs, &cx)).map_err(|error| of_op(node, error))
+    }
+
+    /// A quantized product by its kernel; its weights are no operand.
+    fn product(&self, products: &[Product], node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let others = step.inputs.iter().enumerate().filter(|(index, _)| *index != 1);
+        let inputs = others.map(|(_, &source)| self.operand(frame, source)).collect::<Result<Vec<_>, _>>();
+        let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
+        let cx = OpContext { alloc: self.alloc, size_of: &size_of };
+        let outputs = inputs.and_then(|inputs| match (&node.op, self.weight_levels(step)) {
+            (Op::BitMatmul(op), Some(levels)) => run::matmul(op, &products[0], levels, &inputs, &cx),
+            (Op::BitConv(op), Some(levels)) => run::conv(op, products, levels, &inputs, &cx),
+            _ => Err(OpError::operands("no product of quantized weights")),
+        });
+        outputs.map_err(|error| of_op(node, error))
+    }
+    fn weight_levels(&self, step: &Step) -> Option<Levels> {
+        match step.inputs.get(1)? {
+            Source::Const(id) => self.program.module.constants[*id].ty.elem.quant().map(|quant| quant.levels),
+            Source::Slot(_) => None,
+        }
     }
 
     fn operand<'a>(&self, frame: &'a Frame<'_>, source: Source) -> Result<&'a Tensor, OpError>

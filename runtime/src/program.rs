@@ -1,8 +1,10 @@
 //! Programs: a module made ready to run. Immutable and shared by sessions.
 
 use crate::convert;
+use crate::cpu::kernels::{Kernels, Loaded};
 use crate::ops::OpError;
 use crate::tensor::Tensor;
+use mokume_ir::diag::Report;
 use mokume_ir::dim::Symbol;
 use mokume_ir::graph::{Def, Graph, Module};
 use mokume_ir::ids::{ConstId, FuncId, Id, NodeId, ValueId};
@@ -16,6 +18,8 @@ pub struct Program {
     pub module: Module,
     schedules: Vec<Schedule>,
     constants: Vec<OnceLock<Tensor>>,
+    kernels: Kernels,
+    loaded: Loaded,
 }
 
 /// The nodes of a function in the order they run.
@@ -52,7 +56,22 @@ impl Program {
     pub fn interpret(module: Module) -> Self {
         let schedules = module.functions.iter().map(|(_, graph)| Schedule::new(graph)).collect();
         let constants = module.constants.iter().map(|_| OnceLock::new()).collect();
-        Program { module, schedules, constants }
+        Program { module, schedules, constants, kernels: Kernels::default(), loaded: Loaded::default() }
+    }
+    /// A program that runs products by compiled kernels, and the rest with the op library.
+    ///
+    /// Errors  when the kernels do not fit the module or this machine.
+    pub fn compiled(module: Module, kernels: Kernels) -> Result<Self, Report> {
+        let loaded = Loaded::load(&kernels, &module)?;
+        Ok(Program { kernels, loaded, ..Program::interpret(module) })
+    }
+    /// The compiled kernels.
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+    /// The kernels as loaded for this machine.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
     pub(crate) fn schedule(&self, function: FuncId) -> &Schedule {
         &self.schedules[function.index()]

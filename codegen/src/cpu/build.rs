@@ -45,6 +45,10 @@ impl<'c> Build<'c> {
     pub(super) fn floats(&self) -> VectorType<'c> {
         self.context.f32_type().vec_type(self.lanes())
     }
+    /// f32 lanes to which every sum is exact: -0, as 0 would turn a first term of -0 into 0.
+    pub(super) fn no_sum(&self) -> VectorValue<'c> {
+        VectorType::const_vector(&vec![self.context.f32_type().const_float(-0.0); self.lanes() as usize])
+    }
     /// A vector with every lane `value`.
     pub(super) fn splat_int(&self, value: u32) -> VectorValue<'c> {
         splat(self.context.i32_type(), value as u64, self.lanes())

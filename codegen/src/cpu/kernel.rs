@@ -123,7 +123,7 @@ impl<'k, 'c> Kernel<'k, 'c> {
         let mut carried: Vec<BasicValueEnum<'c>> = vec![strip.weights.into()];
         carried.extend(rows.iter().map(|row| BasicValueEnum::from(row.activations)));
         if self.spec.store == Store::Scaled {
-            carried.extend(rows.iter().map(|_| BasicValueEnum::from(self.build.floats().const_zero())));
+            carried.extend(rows.iter().map(|_| BasicValueEnum::from(self.build.no_sum())));
         }
         let zero = self.build.i64(0);
         let (_, last) = self.build.repeat(zero, self.blocks, 1, &carried, |block, carried| self.block(&rows, block, carried))?;

@@ -103,7 +103,7 @@ impl Case {
     pub fn outputs(&self, sums: &[i32]) -> Vec<f32> {
         let blocks = self.blocks();
         let output = |m: usize, n: usize| {
-            let mut sum = 0f32;
+            let mut sum = -0f32;
             for g in 0..blocks {
                 let product = sums[(m * blocks + g) * self.n + n] as f32 * self.w_scales[n * blocks + g];
                 sum += product;

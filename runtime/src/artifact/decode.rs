@@ -3,6 +3,9 @@
 
 use super::container::{Kind, Section};
 use super::manifest::{self as m, AttrValue, Place, TypeForm};
+use crate::cpu::isa::IsaLevel;
+use crate::cpu::kernels::{Kernels, PackedWeights};
+use crate::cpu::spec::Strategy;
 use bytes::Bytes;
 use mokume_ir::attr::Attr;
 use mokume_ir::constant::{Constant, QuantData};
@@ -35,6 +38,33 @@ impl<'s> Decoder<'s> {
     pub(crate) fn module(&self, manifest: &m::Manifest) -> Result<Module, Report> {
         self.try_module(manifest).map_err(broken)
     }
+    /// The kernels.
+    ///
+    /// Errors  naming the object or constant that is wrong.
+    pub(crate) fn kernels(&self, manifest: &m::Manifest) -> Result<Kernels, Report> {
+        self.try_kernels(manifest).map_err(broken)
+    }
+    fn try_kernels(&self, manifest: &m::Manifest) -> Result<Kernels, Wrong> {
+        let mut kernels = Kernels::default();
+        for object in &manifest.objects {
+            let level = IsaLevel::from_name(&object.level).ok_or_else(|| format!("there is no level `{}`", object.level))?;
+            kernels.objects.push((level, self.section(object.section, Kind::Code)?));
+        }
+        for (index, packed) in manifest.constants.iter().enumerate().filter_map(|(index, c)| Some((index, c.packed.as_ref()?))) {
+            let packed = self.packed(packed).map_err(|wrong| format!("constant {index}: {wrong}"))?;
+            kernels.weights.insert(ConstId::from_index(index), packed);
+        }
+        Ok(kernels)
+    }
+    fn packed(&self, packed: &m::Packed) -> Result<PackedWeights, Wrong> {
+        let strategy = Strategy::from_name(&packed.strategy).ok_or_else(|| format!("there is no strategy `{}`", packed.strategy))?;
+        let bytes = self.data(packed.data.as_ref().ok_or("no packed weights")?, Kind::Data)?;
+        Ok(PackedWeights { strategy, groups: packed.groups as usize, bytes })
+    }
+    fn section(&self, number: u32, kind: Kind) -> Result<Bytes, Wrong> {
+        let section = self.sections.get(number as usize).filter(|section| section.kind == kind);
+        section.map(|section| section.bytes.clone()).ok_or_else(|| format!("section {number} does not exist or is of another kind"))
+    }
     fn try_module(&self, manifest: &m::Manifest) -> Result<Module, Wrong> {
         let mut module = Module::new(&manifest.name);
         module.functions = Default::default();
@@ -61,10 +91,7 @@ impl<'s> Decoder<'s> {
     pub(crate) fn data(&self, data: &m::Data, kind: Kind) -> Result<Bytes, Wrong> {
         match data.place.as_ref().ok_or("no data")? {
             Place::Inline(bytes) => Ok(bytes.clone()),
-            Place::Section(number) => {
-                let section = self.sections.get(*number as usize).filter(|section| section.kind == kind);
-                section.map(|section| section.bytes.clone()).ok_or_else(|| format!("section {number} does not exist or is of another kind"))
-            }
+            Place::Section(number) => self.section(*number, kind),
         }
     }
     fn constant(&self, constant: &m::Constant) -> Result<Constant, Wrong> {

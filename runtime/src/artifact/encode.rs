@@ -2,11 +2,13 @@
 
 use super::container::{Kind, Section};
 use super::manifest::{self as m, AttrValue, Place, TypeForm};
+use crate::cpu::kernels::PackedWeights;
+use crate::program::Program;
 use bytes::Bytes;
 use mokume_ir::attr::Attr;
 use mokume_ir::constant::Constant;
 use mokume_ir::dim::{Atom, Dim};
-use mokume_ir::graph::{Def, Graph, Module, Node};
+use mokume_ir::graph::{Def, Graph, Node};
 use mokume_ir::ids::{ConstId, Id, NodeId, ValueId};
 use mokume_ir::op::Op;
 use mokume_ir::order::order;
@@ -26,10 +28,15 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// The manifest of `module`.
-    pub(crate) fn module(&mut self, module: &Module) -> m::Manifest {
-        let functions = module.functions.iter().map(|(_, graph)| self.function(module, graph)).collect();
+    /// The manifest of a program.
+    pub(crate) fn program(&mut self, program: &Program) -> m::Manifest {
+        let module = &program.module;
+        let functions = module.functions.iter().map(|(_, graph)| self.function(program, graph)).collect();
+        let objects = program.kernels().objects.iter();
+        let objects =
+            objects.map(|(level, code)| m::Object { level: level.name().into(), section: self.section(Kind::Code, code.clone()) });
         m::Manifest {
+            objects: objects.collect(),
             name: module.name.clone(),
             functions,
             entry: module.entry.index() as u32,
@@ -56,18 +63,23 @@ impl Encoder {
         m::Data { place: Some(place) }
     }
 
-    fn constant(&mut self, module: &Module, id: ConstId) -> u32 {
+    fn constant(&mut self, program: &Program, id: ConstId) -> u32 {
         if let Some(&index) = self.constant_index.get(&id) {
             return index;
         }
-        let encoded = self.encode_constant(&module.constants[id]);
+        let encoded = self.encode_constant(&program.module.constants[id], program.kernels().weights.get(&id));
         let index = self.constants.len() as u32;
         self.constants.push(encoded);
         self.constant_index.insert(id, index);
         index
     }
-    fn encode_constant(&mut self, constant: &Constant) -> m::Constant {
+    fn encode_constant(&mut self, constant: &Constant, packed: Option<&PackedWeights>) -> m::Constant {
         let dims = constant.dims();
+        let packed = packed.map(|packed| m::Packed {
+            strategy: packed.strategy.name().into(),
+            groups: packed.groups as u32,
+            data: Some(self.data(&packed.bytes)),
+        });
         m::Constant {
             dims: dims.iter().map(|&dim| dim as u64).collect(),
             elem: Some(elem(constant.ty.elem)),
@@ -75,12 +87,13 @@ impl Encoder {
             data: (!constant.is_released()).then(|| self.data(&constant.data)),
             scales: constant.quant.as_ref().map(|quant| self.data(&quant.scales)),
             zero_points: constant.quant.as_ref().map(|quant| self.data(&quant.zero_points)),
+            packed,
         }
     }
 
-    fn function(&mut self, module: &Module, graph: &Graph) -> m::Function {
+    fn function(&mut self, program: &Program, graph: &Graph) -> m::Function {
         let nodes = order(graph);
-        let (constants, values) = self.number(module, graph, &nodes);
+        let (constants, values) = self.number(program, graph, &nodes);
         let inputs = graph.inputs().iter().map(|port| m::Input { name: port.name.clone(), ty: Some(ty(graph.ty(port.value))) });
         let outputs = graph.outputs().iter().map(|port| m::Output { name: port.name.clone(), value: values[&port.value] });
         let states = graph.states.iter().map(|state| m::State { input: state.input, output: state.output, axis: state.axis });
@@ -94,7 +107,7 @@ impl Encoder {
         }
     }
     /// Numbers of the values, and the constants among them in order of first use.
-    fn number(&mut self, module: &Module, graph: &Graph, nodes: &[NodeId]) -> (Vec<u32>, HashMap<ValueId, u32>) {
+    fn number(&mut self, program: &Program, graph: &Graph, nodes: &[NodeId]) -> (Vec<u32>, HashMap<ValueId, u32>) {
         let operands = nodes.iter().flat_map(|&id| graph[id].inputs.iter().copied());
         let read = operands.chain(graph.outputs().iter().map(|port| port.value));
         let mut constants = Vec::new();
@@ -104,7 +117,7 @@ impl Encoder {
                 && !values.contains_key(&value)
             {
                 values.insert(value, values.len() as u32);
-                constants.push(self.constant(module, id));
+                constants.push(self.constant(program, id));
             }
         }
         for &output in nodes.iter().flat_map(|&id| &graph[id].outputs) {

@@ -17,6 +17,28 @@ pub(crate) struct Manifest {
     pub(crate) entry: u32,
     #[prost(message, repeated, tag = "4")]
     pub(crate) constants: Vec<Constant>,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) objects: Vec<Object>,
+}
+
+/// Kernels of one instruction set level.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Object {
+    #[prost(string, tag = "1")]
+    pub(crate) level: String,
+    #[prost(uint32, tag = "2")]
+    pub(crate) section: u32,
+}
+
+/// Weights in the layout of kernels.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Packed {
+    #[prost(string, tag = "1")]
+    pub(crate) strategy: String,
+    #[prost(uint32, tag = "2")]
+    pub(crate) groups: u32,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) data: Option<Data>,
 }
 
 /// A constant; quantized ones may come without data when kernels hold it in their own layout.
@@ -34,6 +56,8 @@ pub(crate) struct Constant {
     pub(crate) scales: Option<Data>,
     #[prost(message, optional, tag = "6")]
     pub(crate) zero_points: Option<Data>,
+    #[prost(message, optional, tag = "7")]
+    pub(crate) packed: Option<Packed>,
 }
 
 /// Bytes, here when short, else in a section.

@@ -77,14 +77,15 @@ pub fn from_bytes(bytes: Bytes, options: &ReadOptions) -> Result<Program, Report
     let sections = container::read(&bytes, options.check_data)?;
     let manifest = sections.first().map(|section| section.bytes.clone()).unwrap_or_default();
     let manifest = manifest::Manifest::decode(manifest).map_err(|error| decode::broken(error.to_string()))?;
-    let module = Decoder::new(&sections).module(&manifest)?;
+    let decoder = Decoder::new(&sections);
+    let module = decoder.module(&manifest)?;
     verify_compiled(&module)?;
-    Ok(Program::interpret(module))
+    Program::compiled(module, decoder.kernels(&manifest)?)
 }
 
 fn sections(program: &Program) -> Vec<Section> {
     let mut encoder = Encoder::default();
-    let manifest = encoder.module(&program.module);
+    let manifest = encoder.program(program);
     encoder.sections(manifest.encode_to_vec().into())
 }
 

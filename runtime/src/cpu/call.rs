@@ -3,7 +3,9 @@
 use super::abi::{KernelArgs, KernelFn};
 use super::rows::Rows;
 use super::spec::{KernelSpec, LANES, Layout, Store};
+use crate::ops::shared::Shared;
 use bytes::Bytes;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A compiled kernel and packed weights that fit it.
@@ -15,13 +17,10 @@ pub struct Product {
     weights: Bytes,
 }
 
-/// Where a kernel writes: whole tiles of columns, rows `stride` elements apart.
-pub struct Output<'a, T> {
-    /// The elements.
-    pub elements: &'a mut [T],
-    /// Elements between the first columns of rows (of blocks, for raw accumulators).
-    pub stride: usize,
-}
+/// Rows per task.
+const TASK_ROWS: usize = 64;
+/// Bytes of weights per task, divided by its rows.
+const TASK_BYTES: usize = 1 << 16;
 
 impl Product {
     /// A product with weights `[n, k]`.
@@ -45,44 +44,77 @@ impl Product {
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
-    /// Computes f32 results of all `rows` for `tiles`; column 0 of the output is the first of the tiles.
+    /// Computes f32 results of all `rows`: `y [rows, n]`, split among the threads.
     ///
     /// Panics  when the kernel stores accumulators, or an operand is too small.
-    pub fn scaled(&self, rows: &Rows, tiles: Range<usize>, out: Output<'_, f32>) {
+    pub fn multiply(&self, rows: &Rows, y: &mut [f32]) {
+        let (count, n) = (rows.scales.len(), self.layout.n);
         assert_eq!(self.spec.store, Store::Scaled, "kernel {}", self.spec);
-        self.run(rows, tiles, rows.scales.len(), out.stride, bytemuck::cast_slice_mut(out.elements));
+        assert_eq!(y.len(), count * n, "results of {count} rows");
+        let whole = n / LANES;
+        let out = Shared::new(y);
+        self.tasks(count, whole).into_par_iter().for_each(|(range, tiles)| {
+            let start = out.at(range.start * n + tiles.start * LANES);
+            // SAFETY: tasks write disjoint whole tiles of columns below `n`.
+            unsafe { self.run(rows, range, tiles, start.cast(), n) }
+        });
+        if n % LANES > 0 {
+            self.multiply_last(rows, whole, &out);
+        }
     }
-    /// Computes the accumulators of all `rows` for `tiles`, per row and block.
+    /// The last tile, which has columns that do not exist.
+    fn multiply_last(&self, rows: &Rows, tile: usize, out: &Shared<'_, f32>) {
+        let (count, n) = (rows.scales.len(), self.layout.n);
+        let mut last = vec![0f32; count * LANES];
+        // SAFETY: `last` has a whole tile of columns.
+        unsafe { self.run(rows, 0..count, tile..tile + 1, last.as_mut_ptr().cast(), LANES) }
+        for (m, row) in last.chunks_exact(LANES).enumerate() {
+            let columns = n % LANES;
+            // SAFETY: nothing else writes while this runs.
+            unsafe { out.part(m * n + tile * LANES, columns) }.copy_from_slice(&row[..columns]);
+        }
+    }
+    /// Rows and tiles of every task.
+    fn tasks(&self, count: usize, tiles: usize) -> Vec<(Range<usize>, Range<usize>)> {
+        let step = (TASK_BYTES / self.layout.tile_bytes.max(1) / count.clamp(1, TASK_ROWS)).max(1);
+        let starts = (0..count).step_by(TASK_ROWS).flat_map(|row| (0..tiles).step_by(step).map(move |tile| (row, tile)));
+        starts.map(|(row, tile)| (row..(row + TASK_ROWS).min(count), tile..(tile + step).min(tiles))).collect()
+    }
+    /// Computes the accumulators of all `rows`, per row and block, in lines of whole tiles.
     ///
     /// Panics  when the kernel stores f32, or an operand is too small.
-    pub fn raw(&self, rows: &Rows, tiles: Range<usize>, out: Output<'_, i32>) {
+    pub fn accumulators(&self, rows: &Rows) -> Vec<i32> {
         assert_eq!(self.spec.store, Store::Raw, "kernel {}", self.spec);
-        self.run(rows, tiles, rows.scales.len() * self.layout.blocks, out.stride, bytemuck::cast_slice_mut(out.elements));
+        let (count, tiles) = (rows.scales.len(), self.layout.tiles());
+        let mut out = vec![0i32; count * self.layout.blocks * tiles * LANES];
+        // SAFETY: the output has whole tiles.
+        unsafe { self.run(rows, 0..count, 0..tiles, out.as_mut_ptr().cast(), tiles * LANES) }
+        out
     }
-    /// `lines` are the runs of columns that are written.
-    fn run(&self, rows: &Rows, tiles: Range<usize>, lines: usize, stride: usize, out: &mut [u8]) {
-        let (count, layout) = (rows.scales.len(), &self.layout);
-        if count == 0 || tiles.is_empty() {
+    /// # Safety
+    /// `out` is the first column of the tiles in row 0 (of block 0) of the range, and has room for all rows and whole tiles.
+    unsafe fn run(&self, rows: &Rows, range: Range<usize>, tiles: Range<usize>, out: *mut u8, stride: usize) {
+        let layout = &self.layout;
+        if range.is_empty() || tiles.is_empty() {
             return;
         }
         assert!(tiles.end <= layout.tiles(), "tiles {tiles:?} of {}", layout.tiles());
-        let fits = rows.bytes.len() >= count * layout.row_bytes && rows.corrections.len() >= count * layout.blocks;
-        assert!(fits && rows.centers.len() >= count, "rows do not fit {}", self.spec);
-        assert!(lines == 0 || out.len() >= ((lines - 1) * stride + tiles.len() * LANES) * 4, "output too small for {}", self.spec);
+        assert_eq!(rows.bytes.len(), rows.scales.len() * layout.row_bytes, "rows do not fit {}", self.spec);
         let args = KernelArgs {
-            activations: rows.bytes.as_ptr(),
+            activations: rows.bytes[range.start * layout.row_bytes..].as_ptr(),
             row_bytes: layout.row_bytes as u64,
-            corrections: rows.corrections.as_ptr(),
-            centers: rows.centers.as_ptr(),
-            scales: rows.scales.as_ptr(),
+            corrections: rows.corrections[range.start * layout.blocks..range.end * layout.blocks].as_ptr(),
+            centers: rows.centers[range.clone()].as_ptr(),
+            scales: rows.scales[range.clone()].as_ptr(),
             weights: self.weights[tiles.start * layout.tile_bytes..].as_ptr(),
             tile_bytes: layout.tile_bytes as u64,
-            out: out.as_mut_ptr(),
+            out,
             out_stride: stride as u64,
             blocks: layout.blocks as u64,
             chunks: layout.chunks as u64,
         };
-        // SAFETY: the operands have the sizes that the kernel reads and writes, by the checks above and in `new`.
-        unsafe { (self.function)(&args, 0, count as u64, 0, tiles.len() as u64) }
+        // SAFETY: the operands have the sizes that the kernel reads and writes, by the checks above, in `new`, and the
+        // promise of the caller.
+        unsafe { (self.function)(&args, 0, range.len() as u64, 0, tiles.len() as u64) }
     }
 }

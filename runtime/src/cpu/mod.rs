@@ -7,6 +7,8 @@
 pub mod abi;
 pub mod call;
 pub mod isa;
+pub mod kernels;
 pub mod loader;
 pub mod rows;
+pub mod run;
 pub mod spec;

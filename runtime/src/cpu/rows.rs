@@ -59,8 +59,12 @@ impl RowPacker {
         let numbers = rows.centers.iter_mut().zip(&mut rows.scales);
         bytes.zip(corrections).zip(numbers).map(|((bytes, corrections), (center, scale))| RowMut { bytes, corrections, center, scale })
     }
+    /// The bytes of codes.
+    pub fn to_bytes<'c>(&self, codes: impl Iterator<Item = &'c u8>, bytes: &mut [i8]) {
+        bytes.iter_mut().zip(codes).for_each(|(byte, &code)| *byte = code.wrapping_sub(self.code.bias as u8) as i8);
+    }
     /// Writes one row from its `k` bytes.
-    pub fn pack(&self, bytes: &[i8], scale: f32, zero: i32, row: RowMut<'_>) {
+    pub fn pack(&self, bytes: &[i8], scale: f32, zero: i32, row: &mut RowMut<'_>) {
         (*row.scale, *row.center) = (scale, self.code.center.wrapping_sub(zero));
         for (g, correction) in row.corrections.iter_mut().enumerate() {
             let block = &bytes[self.layout.block_range(g)];

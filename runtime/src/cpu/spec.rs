@@ -21,7 +21,7 @@
 //! Activations. A row is padded as the weights are, with `b = 0`. Unpack: the bytes. Planes: per chunk one 32-bit word per
 //! bit of `b`, bit `k` of the word for `k` of the chunk.
 
-use mokume_ir::quant::Levels;
+use mokume_ir::quant::{Granularity, Levels, QuantType};
 use std::fmt;
 
 /// Columns of a weight tile.
@@ -89,6 +89,27 @@ pub struct KernelSpec {
 }
 
 impl KernelSpec {
+    /// The kernel for weights of type `w` and activations of these codes; none when no kernel has such scales.
+    pub fn of(w: &QuantType, a_bits: u8, a_levels: Levels, strategy: Strategy) -> Option<Self> {
+        let block = match w.granularity {
+            Granularity::Tensor | Granularity::Axis(0) => None,
+            Granularity::Block { axis: 0, along: 1, size } if size > 0 => Some(size),
+            _ => return None,
+        };
+        let code = ByteCode::of(a_levels, a_bits);
+        let steps = (code.step * w.levels.affine(w.bits).0) as u32;
+        Some(KernelSpec {
+            w_bits: w.bits,
+            a_bits,
+            strategy,
+            a_signed: code.signed,
+            shift: steps.trailing_zeros() as u8,
+            w_zero: w.zero_point,
+            a_center: code.center != 0 || a_levels == Levels::Unsigned,
+            block,
+            store: Store::Scaled,
+        })
+    }
     /// Name of the function in object files: distinct for distinct kernels, the same everywhere.
     pub fn symbol(&self) -> String {
         let strategy = self.strategy.name();

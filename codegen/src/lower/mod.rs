@@ -1,0 +1,104 @@
+//! From a verified module to a program: chooses a kernel for every quantized product, packs its weights, emits code.
+//!
+//! A product has a kernel when its weights are a constant, all users of that constant agree on the kernel, and its sums fit
+//! i32; other products are left to the op library, and reported.
+
+mod choose;
+
+use crate::cpu;
+use crate::error::CodegenError;
+use crate::kernel::pack::{self, Weights};
+use crate::kernel::{KernelSpec, Strategy};
+use bytes::Bytes;
+use choose::Plan;
+use mokume_ir::constant::Constant;
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::graph::Module;
+use mokume_ir::ids::ConstId;
+use mokume_ir::verify::verify;
+use mokume_runtime::cpu::isa::IsaLevel;
+use mokume_runtime::cpu::kernels::{Kernels, PackedWeights};
+use mokume_runtime::program::Program;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What to compile for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Instruction set levels; one object file each.
+    pub levels: Vec<IsaLevel>,
+    /// Overrides the cost model.
+    pub strategy: Option<Strategy>,
+}
+
+impl Default for Target {
+    /// Every level, kernels chosen by the cost model.
+    fn default() -> Self {
+        Target { levels: IsaLevel::ALL.to_vec(), strategy: None }
+    }
+}
+
+/// Which kernel serves which weights, and which products have none.
+#[derive(Debug, Clone, Default)]
+pub struct Choices {
+    /// Kernel, and how many weight matrices use it.
+    pub kernels: BTreeMap<KernelSpec, usize>,
+    /// Node and why it has no kernel.
+    pub interpreted: Vec<(String, String)>,
+}
+
+/// Compiles a module; it is consumed, and the data of weights is dropped as soon as they are packed.
+///
+/// Errors  when the module is not valid, or LLVM fails.
+pub fn compile(mut module: Module, target: &Target) -> Result<(Program, Choices), Report> {
+    let (plans, interpreted) = choose::plan(verify(&module)?, target);
+    let kernels = lower(&mut module, &plans, target).map_err(|error| Diagnostic::unsupported("codegen::kernels", error.to_string()))?;
+    let mut choices = Choices { interpreted, ..Choices::default() };
+    plans.values().for_each(|plan| *choices.kernels.entry(plan.spec).or_default() += 1);
+    Ok((Program::compiled(module, kernels)?, choices))
+}
+
+fn lower(module: &mut Module, plans: &BTreeMap<ConstId, Plan>, target: &Target) -> Result<Kernels, CodegenError> {
+    let specs: BTreeSet<KernelSpec> = plans.values().map(|plan| plan.spec).collect();
+    let levels: BTreeSet<IsaLevel> = if specs.is_empty() { BTreeSet::new() } else { target.levels.iter().copied().collect() };
+    let objects = levels.into_par_iter().map(|level| Ok((level, Bytes::from(cpu::compile(&specs, level)?))));
+    let objects = objects.collect::<Result<Vec<_>, CodegenError>>()?;
+    let mut weights = BTreeMap::new();
+    for (&id, plan) in plans {
+        let bytes = packed(&module.constants[id], plan);
+        weights.insert(id, PackedWeights { strategy: plan.spec.strategy, groups: plan.groups, bytes });
+        module.constants.release(|other| other != id);
+    }
+    Ok(Kernels { objects, weights })
+}
+
+/// The groups of a weight matrix in the layout of its kernel.
+fn packed(constant: &Constant, plan: &Plan) -> Bytes {
+    let (scales, zero_points) = match &constant.quant {
+        Some(quant) => (words(&quant.scales, f32::from_le_bytes), words(&quant.zero_points, i32::from_le_bytes)),
+        None => (vec![], vec![]),
+    };
+    let (n, row) = (plan.n / plan.groups, (plan.k * plan.spec.w_bits as usize).div_ceil(8));
+    let groups = (0..plan.groups).flat_map(|group| {
+        let weights = Weights {
+            levels: plan.levels,
+            n,
+            k: plan.k,
+            codes: &constant.data[group * n * row..(group + 1) * n * row],
+            scales: part(&scales, group, plan.groups),
+            zero_points: part(&zero_points, group, plan.groups),
+        };
+        pack::pack(&plan.spec, &weights)
+    });
+    Bytes::from(groups.collect::<Vec<u8>>())
+}
+
+fn words<T>(bytes: &[u8], from: fn([u8; 4]) -> T) -> Vec<T> {
+    bytes.as_chunks::<4>().0.iter().map(|&word| from(word)).collect()
+}
+
+/// The scales of one group; one scale alone is everybody's.
+fn part<T>(scales: &[T], group: usize, groups: usize) -> &[T] {
+    let each = scales.len() / groups;
+    if scales.len() == 1 { scales } else { &scales[group * each..(group + 1) * each] }
+}

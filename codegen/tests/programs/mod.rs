@@ -1,0 +1,147 @@
+//! Compiled programs against interpreted ones, bit for bit, through the bytes of the artifact.
+
+use crate::reference::Random;
+use bytes::Bytes;
+use mokume_codegen::kernel::Strategy;
+use mokume_codegen::{Target, compile};
+use mokume_ir::constant::{Constant, QuantData, packed_bytes};
+use mokume_ir::edit::Editor;
+use mokume_ir::graph::Module;
+use mokume_ir::loc::Loc;
+use mokume_ir::op::{ActScale, AutoPad, BitConv, BitMatmul, Epilogue, Op};
+use mokume_ir::quant::{Granularity, Levels, QuantType};
+use mokume_ir::types::{Elem, Shape, Type};
+use mokume_runtime::artifact::{ReadOptions, from_bytes, to_bytes};
+use mokume_runtime::program::Program;
+use mokume_runtime::session::{Session, SessionOptions};
+use mokume_runtime::tensor::Tensor;
+use std::sync::Arc;
+
+fn weights(random: &mut Random, n: usize, k: usize, ty: QuantType) -> Constant {
+    let top = ty.levels.count(ty.bits) as usize;
+    let mut data = vec![0u8; packed_bytes(&[n, k], Elem::Quant(ty)).unwrap()];
+    let row = data.len() / n;
+    for (i, bit) in (0..n * k).map(|i| (i, i % k * ty.bits as usize)) {
+        let code = random.below(top) << (bit % 8);
+        let at = i / k * row + bit / 8;
+        data[at] |= code as u8;
+        if code > 255 {
+            data[at + 1] |= (code >> 8) as u8;
+        }
+    }
+    let groups = match ty.granularity {
+        Granularity::Tensor => 1,
+        Granularity::Block { size, .. } => n * k.div_ceil(size as usize),
+        _ => n,
+    };
+    let scales: Vec<f32> = (0..groups).map(|_| random.unit() * 0.1).collect();
+    let zeros: Vec<i32> = (0..if ty.zero_point { groups } else { 0 }).map(|_| random.below(top) as i32).collect();
+    let bytes = |words: &[u8]| Bytes::from(words.to_vec());
+    let quant = QuantData { scales: bytes(bytemuck::cast_slice(&scales)), zero_points: bytes(bytemuck::cast_slice(&zeros)) };
+    Constant::with_quant(&[n, k], Elem::Quant(ty), data.into(), Some(quant))
+}
+
+/// A module that applies `op` to an input of these sizes, weights `[n, k]` and a bias.
+fn module(op: impl Into<Op>, x: &[usize], w: Constant) -> Module {
+    let mut module = Module::new("product");
+    let n = w.dims()[0];
+    let entry = module.entry;
+    let mut editor = Editor::new(&mut module, entry);
+    let input = editor.add_input("x", Type::tensor(Shape::known(x), Elem::F32));
+    let (w, bias) =
+        (editor.constant_value(w), editor.constant_value(Constant::f32s(&[n], &(0..n).map(|i| i as f32 - 3.0).collect::<Vec<_>>())));
+    let node = editor.insert(op, &[input, w, bias], Loc::default()).unwrap();
+    let y = editor[node].outputs[0];
+    editor.add_output("y", y);
+    module
+}
+
+fn run(program: Program, x: &Tensor, threads: usize) -> Vec<u32> {
+    let options = SessionOptions { threads, ..SessionOptions::default() };
+    let mut session = Session::new(Arc::new(program), options).unwrap();
+    let outputs = session.run(&[("x".into(), x.clone())]).unwrap();
+    outputs[0].1.slice::<f32>().iter().map(|y| y.to_bits()).collect()
+}
+
+/// Compiles with both strategies; compares with the interpreter before and after a trip through bytes.
+fn check(module: &Module, x: &[usize], random: &mut Random, packed: bool) {
+    let len: usize = x.iter().product();
+    let x = Tensor::f32s(x, &(0..len).map(|_| random.unit() * 3.0).collect::<Vec<_>>());
+    let expected = run(Program::interpret(module.clone()), &x, 2);
+    for strategy in [None, Some(Strategy::Planes), Some(Strategy::Unpack)] {
+        let target = Target { strategy, ..Target::default() };
+        let (program, choices) = compile(module.clone(), &target).unwrap();
+        assert_eq!(choices.kernels.len(), usize::from(packed), "{choices:?}");
+        let bytes = to_bytes(&program);
+        assert!(run(program, &x, 1) == expected, "{choices:?}");
+        let read = from_bytes(bytes.clone(), &ReadOptions::default()).unwrap();
+        assert!(to_bytes(&read) == bytes, "written again");
+        assert!(run(read, &x, 2) == expected, "after a trip through bytes: {choices:?}");
+    }
+}
+
+fn matmul(a_bits: u8, a_levels: Levels, a_scale: ActScale) -> BitMatmul {
+    let epilogue = vec![Epilogue::Bias, Epilogue::Silu];
+    BitMatmul { a_bits, a_levels, a_scale, static_scale: 0.02, static_zero: 0, epilogue }
+}
+
+#[test]
+fn compiled_matmuls_equal_interpreted_ones() {
+    let mut random = Random::new(5);
+    let block = Granularity::Block { axis: 0, along: 1, size: 32 };
+    for (w_bits, w_levels, granularity, zero_point) in [
+        (4, Levels::Signed, block, false),
+        (8, Levels::Signed, Granularity::Axis(0), false),
+        (2, Levels::Odd, block, false),
+        (4, Levels::Unsigned, block, true),
+        (3, Levels::Five, Granularity::Tensor, false),
+    ] {
+        let w = weights(&mut random, 70, 200, QuantType { bits: w_bits, levels: w_levels, granularity, zero_point });
+        for (a_bits, a_levels, a_scale) in [
+            (8, Levels::Signed, ActScale::Row),
+            (8, Levels::Unsigned, ActScale::Tensor),
+            (4, Levels::Odd, ActScale::Row),
+            (8, Levels::Signed, ActScale::Static),
+        ] {
+            let x = [3, random.below(50) + 1, 200];
+            check(&module(matmul(a_bits, a_levels, a_scale), &x, w.clone()), &x, &mut random, true);
+        }
+    }
+}
+
+#[test]
+fn compiled_convolutions_equal_interpreted_ones() {
+    let mut random = Random::new(6);
+    for (groups, filters, packed) in [(1, 20, true), (2, 24, true), (6, 6, false)] {
+        for levels in [Levels::Signed, Levels::Unsigned] {
+            let ty = QuantType { bits: 5, levels: Levels::Signed, granularity: Granularity::Axis(0), zero_point: false };
+            let w = weights(&mut random, filters, 6 / groups * 9, ty);
+            let op = BitConv {
+                kernel: vec![3, 3],
+                strides: vec![1, 2],
+                dilations: vec![1, 1],
+                pads: vec![1, 1, 1, 0],
+                auto_pad: AutoPad::Explicit,
+                groups: groups as i64,
+                a_bits: 8,
+                a_levels: levels,
+                a_scale: ActScale::Tensor,
+                static_scale: 1.0,
+                static_zero: 0,
+                epilogue: vec![Epilogue::Bias, Epilogue::HardSwish],
+            };
+            let x = [2, 6, 13, 17];
+            check(&module(op, &x, w), &x, &mut random, packed);
+        }
+    }
+}
+
+#[test]
+fn sums_beyond_i32_are_left_to_the_interpreter() {
+    let mut random = Random::new(7);
+    let ty = QuantType { bits: 8, levels: Levels::Odd, granularity: Granularity::Axis(0), zero_point: false };
+    for (k, kernels) in [(33_025, 1), (33_026, 0)] {
+        let module = module(matmul(8, Levels::Odd, ActScale::Row), &[1, k], weights(&mut random, 1, k, ty));
+        assert_eq!(compile(module, &Target::default()).unwrap().1.kernels.len(), kernels);
+    }
+}

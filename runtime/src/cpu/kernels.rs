@@ -1,0 +1,119 @@
+//! The kernels of a program: object code per level, packed weights, and which node uses what.
+
+use super::call::Product;
+use super::isa::IsaLevel;
+use super::loader::Code;
+use super::spec::{KernelSpec, Strategy};
+use bytes::Bytes;
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::graph::{Graph, Module, Node};
+use mokume_ir::ids::{ConstId, FuncId, NodeId};
+use mokume_ir::op::Op;
+use std::collections::{BTreeMap, HashMap};
+
+/// What codegen makes of a module beside the module itself.
+#[derive(Debug, Clone, Default)]
+pub struct Kernels {
+    /// Object files, one per level.
+    pub objects: Vec<(IsaLevel, Bytes)>,
+    /// Weights that kernels hold in their own layout.
+    pub weights: BTreeMap<ConstId, PackedWeights>,
+}
+
+/// A quantized constant `[n, k]` in the layout of kernels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedWeights {
+    /// How products are formed.
+    pub strategy: Strategy,
+    /// Groups of columns, each packed by itself.
+    pub groups: usize,
+    /// The groups one after the other.
+    pub bytes: Bytes,
+}
+
+/// Kernels loaded for this machine.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    level: Option<IsaLevel>,
+    /// One product per group.
+    products: HashMap<(FuncId, NodeId), Vec<Product>>,
+    /// Keeps the code in memory.
+    _code: Option<Code>,
+}
+
+impl Loaded {
+    /// Loads the newest level that this machine runs and binds every node whose weights are packed.
+    ///
+    /// Errors  naming the node whose kernel is missing or does not fit, or why the code is refused.
+    pub fn load(kernels: &Kernels, module: &Module) -> Result<Self, Report> {
+        if kernels.weights.is_empty() {
+            return Ok(Loaded::default());
+        }
+        let runs = kernels.objects.iter().filter(|(level, _)| level.is_supported()).max_by_key(|(level, _)| *level);
+        let Some((level, object)) = runs else { return Err(no_level(kernels)) };
+        let code = Code::load(object).map_err(|error| Diagnostic::input("kernels::code", error.to_string()))?;
+        let mut products = HashMap::new();
+        for (function, graph) in module.functions.iter() {
+            for node in graph.node_ids() {
+                if let Some(bound) = bind(kernels, module, graph, &graph[node], &code)? {
+                    products.insert((function, node), bound);
+                }
+            }
+        }
+        Ok(Loaded { level: Some(*level), products, _code: Some(code) })
+    }
+    /// The products of a node, one per group.
+    pub fn products(&self, function: FuncId, node: NodeId) -> Option<&[Product]> {
+        self.products.get(&(function, node)).map(Vec::as_slice)
+    }
+    /// The level whose code was loaded.
+    pub fn level(&self) -> Option<IsaLevel> {
+        self.level
+    }
+}
+
+fn no_level(kernels: &Kernels) -> Report {
+    let names: Vec<&str> = kernels.objects.iter().map(|(level, _)| level.name()).collect();
+    let message = format!("this machine runs none of the levels of the kernels: {}", names.join(", "));
+    Diagnostic::input("kernels::level", message).help("compile with --target x86-64").into()
+}
+
+/// The products of a node whose weights are packed.
+fn bind(kernels: &Kernels, module: &Module, graph: &Graph, node: &Node, code: &Code) -> Result<Option<Vec<Product>>, Report> {
+    let weights = node.inputs.get(1).and_then(|&value| graph.constant(value));
+    let Some((id, packed)) = weights.and_then(|id| Some((id, kernels.weights.get(&id)?))) else { return Ok(None) };
+    let wrong = |why: String| Report::from(Diagnostic::input("kernels::bind", why).at(node.loc.to_string()));
+    let spec = kernel_of(node, module, id, packed.strategy).ok_or_else(|| wrong(format!("{} has packed weights", node.op.name())))?;
+    let function = code.kernel(&spec.symbol()).ok_or_else(|| wrong(format!("the kernel {spec} is missing")))?;
+    let [n, k] = module.constants[id].dims()[..] else { return Err(wrong("packed weights are not a matrix".into())) };
+    let groups = packed.groups;
+    if groups == 0 || !n.is_multiple_of(groups) || !packed.bytes.len().is_multiple_of(groups) || groups != groups_of(&node.op) {
+        return Err(wrong(format!("packed weights of {n} columns in {groups} groups")));
+    }
+    let size = packed.bytes.len() / groups;
+    let product = |group: usize| {
+        let bytes = packed.bytes.slice(group * size..(group + 1) * size);
+        // SAFETY: the object defines this function for this description; `Loaded` keeps its code as long as the products.
+        unsafe { Product::new(function, spec, (n / groups, k), bytes) }
+    };
+    (0..groups).map(product).collect::<Result<Vec<_>, _>>().map(Some).map_err(wrong)
+}
+
+/// The kernel of a `bit_matmul` or `bit_conv` with the weights `id`.
+pub fn kernel_of(node: &Node, module: &Module, id: ConstId, strategy: Strategy) -> Option<KernelSpec> {
+    let quant = module.constants.get(id)?.ty.elem.quant()?;
+    let (a_bits, a_levels) = match &node.op {
+        Op::BitMatmul(op) => (op.a_bits, op.a_levels),
+        Op::BitConv(op) => (op.a_bits, op.a_levels),
+        _ => return None,
+    };
+    (1..=8).contains(&a_bits).then(|| KernelSpec::of(&quant, a_bits, a_levels, strategy)).flatten()
+}
+
+/// Groups of columns of a product.
+pub fn groups_of(op: &Op) -> usize {
+    match op {
+        Op::BitConv(op) => usize::try_from(op.groups).unwrap_or(0),
+        _ => 1,
+    }
+}
