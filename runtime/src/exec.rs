@@ -95,14 +95,16 @@ impl Run<'_, '_> {
     /// A quantized product by its kernel; its weights are no operand.
     fn product(&self, products: &[Product], node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let others = step.inputs.iter().enumerate().filter(|(index, _)| *index != 1);
-        let inputs = others.map(|(_, &source)| self.operand(frame, source)).collect::<Result<Vec<_>, _>>();
+        let inputs = others.map(|(_, &source)| self.operand(frame, source).map(Tensor::dense)).collect::<Result<Vec<_>, _>>();
         let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
         let cx = OpContext { alloc: self.alloc, size_of: &size_of };
-        let outputs = inputs.and_then(|inputs| match (&node.op, self.weight_levels(step)) {
+        let inputs = inputs.map_err(|error| of_op(node, error))?;
+        let inputs: Vec<&Tensor> = inputs.iter().collect();
+        let outputs = match (&node.op, self.weight_levels(step)) {
             (Op::BitMatmul(op), Some(levels)) => run::matmul(op, &products[0], levels, &inputs, &cx),
             (Op::BitConv(op), Some(levels)) => run::conv(op, products, levels, &inputs, &cx),
             _ => Err(OpError::operands("no product of quantized weights")),
-        });
+        };
         outputs.map_err(|error| of_op(node, error))
     }
     fn weight_levels(&self, step: &Step) -> Option<Levels> {
