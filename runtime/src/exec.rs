@@ -5,6 +5,7 @@ use crate::cpu::call::Product;
 use crate::cpu::run;
 use crate::error::{of_op, of_result};
 use crate::ops::{self, OpContext, OpError};
+use crate::profile::Recorder;
 use crate::program::{Program, Source, Step};
 use crate::tensor::{Tensor, elem_bytes};
 use mokume_ir::diag::Diagnostic;
@@ -14,6 +15,7 @@ use mokume_ir::ids::{FuncId, NodeId};
 use mokume_ir::op::{If, Loop, Op};
 use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
+use std::time::Instant;
 
 /// Functions nested deeper than this are refused: functions must not recurse.
 const MAX_DEPTH: usize = 100;
@@ -27,6 +29,7 @@ pub(crate) struct Run<'r, 'o> {
     /// Memory for outputs of ops.
     pub(crate) alloc: &'r dyn Fn(&[usize], Elem) -> Tensor,
     pub(crate) observe: Option<&'o mut Observer<'o>>,
+    pub(crate) profile: Option<&'o mut Recorder>,
     /// A loop that repeats more often is refused.
     pub(crate) max_trips: u64,
     pub(crate) depth: usize,
@@ -56,6 +59,7 @@ impl Run<'_, '_> {
 
     fn step(&mut self, function: FuncId, graph: &Graph, step: &Step, frame: &mut Frame<'_>) -> Result<(), Diagnostic> {
         let node = &graph[step.node];
+        let start = self.profile.is_some().then(Instant::now);
         let outputs = match &node.op {
             Op::Concat(_) if step.append.is_some() => self.append(node, step, frame),
             Op::Call(call) => self.nested(call.function, self.operands(node, step, frame)?, &frame.scope),
@@ -68,6 +72,9 @@ impl Run<'_, '_> {
         }?;
         if outputs.len() != node.outputs.len() {
             return Err(of_result(node, format!("{} outputs where {} are declared", outputs.len(), node.outputs.len())));
+        }
+        if let (Some(profile), Some(start)) = (&mut self.profile, start) {
+            profile.add(function, step.node, start);
         }
         for (output, axis, symbol) in &step.binds {
             if let Some(&size) = outputs[*output].dims().get(*axis) {
