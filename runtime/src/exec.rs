@@ -278,9 +278,9 @@ fn trip_count(count: &Tensor) -> Result<u64, OpError> {
     }
 }
 
-/// Runs an op on dense operands.
+/// Runs an op on dense operands; `attention` reads keys and values by blocks.
 fn run_dense(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
-    if inputs.iter().all(|input| input.is_dense()) {
+    if matches!(op, Op::Attention(_)) || inputs.iter().all(|input| input.is_dense()) {
         return ops::run(op, inputs, cx);
     }
     let dense: Vec<Tensor> = inputs.iter().map(|input| input.dense()).collect();
