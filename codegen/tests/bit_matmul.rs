@@ -1,5 +1,7 @@
 //! Every kernel against a scalar reference, bit for bit, at every instruction set level of this machine.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
+
 mod programs;
 mod reference;
 

@@ -79,6 +79,9 @@ fn damage(text: &str, rng: &mut Rng) -> String {
     ];
     let mut chars: Vec<char> = text.chars().collect();
     for _ in 0..1 + rng.below(3) {
+        if chars.is_empty() {
+            break;
+        }
         let at = rng.below(chars.len());
         let len = 1 + rng.below(4.min(chars.len() - at));
         match rng.below(4) {

@@ -5,6 +5,7 @@ use crate::cpu::call::Product;
 use crate::cpu::run;
 use crate::error::{of_op, of_result};
 use crate::ops::{self, OpContext, OpError};
+use crate::profile::Recorder;
 use crate::program::{Program, Source, Step};
 use crate::tensor::{Tensor, elem_bytes};
 use mokume_ir::diag::Diagnostic;
@@ -14,6 +15,7 @@ use mokume_ir::ids::{FuncId, NodeId};
 use mokume_ir::op::{If, Loop, Op};
 use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
+use std::time::Instant;
 
 /// Functions nested deeper than this are refused: functions must not recurse.
 const MAX_DEPTH: usize = 100;
@@ -27,6 +29,7 @@ pub(crate) struct Run<'r, 'o> {
     /// Memory for outputs of ops.
     pub(crate) alloc: &'r dyn Fn(&[usize], Elem) -> Tensor,
     pub(crate) observe: Option<&'o mut Observer<'o>>,
+    pub(crate) profile: Option<&'o mut Recorder>,
     /// A loop that repeats more often is refused.
     pub(crate) max_trips: u64,
     pub(crate) depth: usize,
@@ -56,6 +59,7 @@ impl Run<'_, '_> {
 
     fn step(&mut self, function: FuncId, graph: &Graph, step: &Step, frame: &mut Frame<'_>) -> Result<(), Diagnostic> {
         let node = &graph[step.node];
+        let start = self.profile.is_some().then(Instant::now);
         let outputs = match &node.op {
             Op::Concat(_) if step.append.is_some() => self.append(node, step, frame),
             Op::Call(call) => self.nested(call.function, self.operands(node, step, frame)?, &frame.scope),
@@ -68,6 +72,9 @@ impl Run<'_, '_> {
         }?;
         if outputs.len() != node.outputs.len() {
             return Err(of_result(node, format!("{} outputs where {} are declared", outputs.len(), node.outputs.len())));
+        }
+        if let (Some(profile), Some(start)) = (&mut self.profile, start) {
+            profile.add(function, step.node, start);
         }
         for (output, axis, symbol) in &step.binds {
             if let Some(&size) = outputs[*output].dims().get(*axis) {
@@ -95,14 +102,16 @@ impl Run<'_, '_> {
     /// A quantized product by its kernel; its weights are no operand.
     fn product(&self, products: &[Product], node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let others = step.inputs.iter().enumerate().filter(|(index, _)| *index != 1);
-        let inputs = others.map(|(_, &source)| self.operand(frame, source)).collect::<Result<Vec<_>, _>>();
+        let inputs = others.map(|(_, &source)| self.operand(frame, source).map(Tensor::dense)).collect::<Result<Vec<_>, _>>();
         let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
         let cx = OpContext { alloc: self.alloc, size_of: &size_of };
-        let outputs = inputs.and_then(|inputs| match (&node.op, self.weight_levels(step)) {
+        let inputs = inputs.map_err(|error| of_op(node, error))?;
+        let inputs: Vec<&Tensor> = inputs.iter().collect();
+        let outputs = match (&node.op, self.weight_levels(step)) {
             (Op::BitMatmul(op), Some(levels)) => run::matmul(op, &products[0], levels, &inputs, &cx),
             (Op::BitConv(op), Some(levels)) => run::conv(op, products, levels, &inputs, &cx),
             _ => Err(OpError::operands("no product of quantized weights")),
-        });
+        };
         outputs.map_err(|error| of_op(node, error))
     }
     fn weight_levels(&self, step: &Step) -> Option<Levels> {
@@ -269,9 +278,9 @@ fn trip_count(count: &Tensor) -> Result<u64, OpError> {
     }
 }
 
-/// Runs an op on dense operands.
+/// Runs an op on dense operands; `attention` reads keys and values by blocks.
 fn run_dense(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
-    if inputs.iter().all(|input| input.is_dense()) {
+    if matches!(op, Op::Attention(_)) || inputs.iter().all(|input| input.is_dense()) {
         return ops::run(op, inputs, cx);
     }
     let dense: Vec<Tensor> = inputs.iter().map(|input| input.dense()).collect();

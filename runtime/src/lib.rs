@@ -12,6 +12,7 @@ pub mod cpu;
 pub mod memory;
 pub mod npy;
 pub mod ops;
+pub mod profile;
 pub mod program;
 pub mod session;
 pub mod tensor;

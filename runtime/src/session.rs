@@ -3,6 +3,7 @@
 use crate::bind::{Constraint, Declared, Scope, arrange, constraints, solve};
 use crate::exec::{Observer, Run};
 use crate::plan::{Memory, Planner, Signature};
+use crate::profile::{Event, Recorder};
 use crate::program::Program;
 use crate::state::States;
 use crate::tensor::Tensor;
@@ -27,6 +28,9 @@ impl Default for SessionOptions {
         SessionOptions { threads: 0, max_trips: 1 << 24 }
     }
 }
+
+/// Outputs by name.
+pub type Outputs = Vec<(String, Tensor)>;
 
 /// Runs a program. States live as long as the session, or until [`Session::reset`].
 pub struct Session {
@@ -79,21 +83,29 @@ impl Session {
     /// Runs the program once. An error while running also forgets all state.
     ///
     /// Errors  inputs that do not fit their types or each other, listed all; the first op that fails.
-    pub fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, Report> {
-        self.run_with(inputs, None)
+    pub fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Outputs, Report> {
+        self.run_with(inputs, None, None)
+    }
+    /// As [`Session::run`], also giving when every node ran.
+    ///
+    /// Errors  as [`Session::run`].
+    pub fn run_profiled(&mut self, inputs: &[(String, Tensor)]) -> Result<(Outputs, Vec<Event>), Report> {
+        let mut recorder = Recorder::new();
+        let outputs = self.run_with(inputs, None, Some(&mut recorder))?;
+        Ok((outputs, recorder.events))
     }
     /// As [`Session::run`]; `observe` sees the outputs of every node as soon as it ran, nodes of called functions included.
     pub fn run_observed(
         &mut self,
         inputs: &[(String, Tensor)],
         observe: &mut dyn FnMut(FuncId, NodeId, &[Tensor]),
-    ) -> Result<Vec<(String, Tensor)>, Report> {
+    ) -> Result<Outputs, Report> {
         // The observer stays on this thread; the run is on the session's.
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel::<(FuncId, NodeId, Vec<Tensor>)>(1);
             let run = scope.spawn(move || {
                 let mut send = |function: FuncId, node: NodeId, outputs: &[Tensor]| drop(sender.send((function, node, outputs.to_vec())));
-                self.run_with(inputs, Some(&mut send))
+                self.run_with(inputs, Some(&mut send), None)
             });
             receiver.iter().for_each(|(function, node, outputs)| observe(function, node, &outputs));
             run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -104,7 +116,8 @@ impl Session {
         &mut self,
         inputs: &[(String, Tensor)],
         observe: Option<&'o mut Observer<'o>>,
-    ) -> Result<Vec<(String, Tensor)>, Report> {
+        profile: Option<&'o mut Recorder>,
+    ) -> Result<Outputs, Report> {
         let given = self.given(inputs)?;
         let signature: Signature = given.iter().map(|tensor| tensor.dims().into()).collect();
         let mut scope = Scope::default();
@@ -112,7 +125,7 @@ impl Session {
         solve(&mut scope, &constraints)?;
         let arguments = self.states.arguments(given, &self.declared, &scope)?;
         let mut memory = self.planner.begin(&signature);
-        let results = self.execute(arguments, scope, &mut memory, observe);
+        let results = self.execute(arguments, scope, &mut memory, observe, profile);
         self.planner.end(&signature, memory);
         let results = results.inspect_err(|_| self.states.reset())?;
         let results = self.states.keep(results);
@@ -125,11 +138,12 @@ impl Session {
         scope: Scope<'_>,
         memory: &mut Memory,
         observe: Option<&'o mut Observer<'o>>,
+        profile: Option<&'o mut Recorder>,
     ) -> Result<Vec<Tensor>, Diagnostic> {
         let (program, max_trips) = (&self.program, self.options.max_trips);
         self.pool.install(move || {
             let alloc = |dims: &[usize], elem| memory.alloc(dims, elem);
-            let mut run = Run { program, alloc: &alloc, observe, max_trips, depth: 0 };
+            let mut run = Run { program, alloc: &alloc, observe, profile, max_trips, depth: 0 };
             let outputs = run.function(program.module.entry, arguments, scope)?;
             Ok(outputs.into_iter().map(Tensor::on_heap).collect())
         })

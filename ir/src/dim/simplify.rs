@@ -9,7 +9,9 @@ pub(super) fn floor_div(a: &Dim, b: &Dim) -> Dim {
     }
     match b.known() {
         Some(b) if b > 0 => floor_div_known(a, b),
-        _ => {
+        Some(b) if (-i64::MAX..0).contains(&b) => negated(a).call(DimFn::FloorDiv, &Dim::from(-b)),
+        Some(_) => Dim::atom(DimFn::FloorDiv, a.clone(), b.clone()),
+        None => {
             let (quotient, rest) = split_symbolic(a, b);
             quotient.plus(&Dim::atom(DimFn::FloorDiv, rest, b.clone()))
         }
@@ -86,16 +88,20 @@ fn nested(a: &Dim, b: i64) -> Option<Dim> {
     Some(numerator.call(DimFn::FloorDiv, &Dim::from(m.checked_mul(b)?)))
 }
 
+fn negated(a: &Dim) -> Dim {
+    Dim::from(0i64).minus(a)
+}
+
 pub(super) fn modulo(a: &Dim, b: &Dim) -> Dim {
-    let rest = match b.known() {
-        Some(b) if b > 0 => split_known(a, b).1,
-        _ if b.known() == Some(0) => a.clone(),
-        _ => split_symbolic(a, b).1,
-    };
     match b.known() {
-        Some(b) if b > 0 && rest.is_below(b) => rest,
-        _ if rest.known() == Some(0) && b.known() != Some(0) => rest,
-        _ => Dim::atom(DimFn::Mod, rest, b.clone()),
+        Some(number) if number > 0 => {
+            let rest = split_known(a, number).1;
+            if rest.is_below(number) { rest } else { Dim::atom(DimFn::Mod, rest, b.clone()) }
+        }
+        Some(number) if (-i64::MAX..0).contains(&number) => negated(&negated(a).call(DimFn::Mod, &Dim::from(-number))),
+        Some(_) => Dim::atom(DimFn::Mod, a.clone(), b.clone()),
+        None if a.exact_div(b).is_some() => Dim::from(0i64),
+        None => Dim::atom(DimFn::Mod, split_symbolic(a, b).1, b.clone()),
     }
 }
 
@@ -144,12 +150,22 @@ fn nest(function: DimFn, mut operands: Vec<Dim>) -> Dim {
 /// Broadcasting: 1 gives way, and any other number decides, as what it meets is equal or 1.
 pub(super) fn broadcast(a: &Dim, b: &Dim) -> Dim {
     let both = operands(DimFn::Broadcast, a).into_iter().chain(operands(DimFn::Broadcast, b));
-    let all: Vec<Dim> = both.filter(|operand| operand.known() != Some(1)).collect();
+    let mut all: Vec<Dim> = both.filter(|operand| operand.known() != Some(1)).collect();
+    let whole = all.clone();
+    all.retain(|operand| !whole.iter().any(|other| is_cut(operand, other)));
     let number = all.iter().find(|operand| operand.known().is_some());
     match number {
         Some(number) if all.iter().all(|other| other.known().is_none_or(|n| Some(n) == number.known())) => number.clone(),
         // Two different numbers do not broadcast: undefined, and kept so.
         Some(_) => Dim::atom(DimFn::Broadcast, a.clone(), b.clone()),
         None => nest(DimFn::Broadcast, all),
+    }
+}
+
+/// Whether `part` is `min(whole, n)` for a number `n` above 1: where these two broadcast, they are equal.
+fn is_cut(part: &Dim, whole: &Dim) -> bool {
+    match part.as_call() {
+        Some((DimFn::Min, a, b)) => [(a, b), (b, a)].iter().any(|(n, of)| *of == whole && n.known().is_some_and(|n| n > 1)),
+        _ => false,
     }
 }

@@ -61,6 +61,8 @@ fn extremes_are_decided() {
         ("max(5, min(3, a))", "5"),
         ("broadcast(broadcast(a, b), a)", "broadcast(a, b)"),
         ("broadcast(broadcast(a, b), 7)", "7"),
+        ("broadcast(a, min(512, a))", "a"),
+        ("broadcast(a, min(1, a))", "broadcast(a, min(1, a))"),
     ] {
         assert_eq!(dim(written).to_string(), normal, "{written}");
     }

@@ -14,6 +14,9 @@ pub(super) type Result<T> = std::result::Result<T, InferError>;
 /// Expressions above this weight are replaced by a fresh symbol.
 pub(super) const MAX_WEIGHT: usize = 256;
 
+/// An operand that claims to hold more integers than this tells nothing about a rank or a number of parts.
+const MAX_INTS: usize = 4096;
+
 /// A node under inference.
 pub(super) struct Cx<'a> {
     pub module: &'a Module,
@@ -153,7 +156,7 @@ impl<'a> Cx<'a> {
         let Ints::Operand(index) = ints else { return Ok(None) };
         Ok(match self.tensor(*index as usize)?.shape.dims() {
             Some([]) => Some(1),
-            Some([len]) => len.known().and_then(|len| usize::try_from(len).ok()),
+            Some([len]) => len.known().and_then(|len| usize::try_from(len).ok()).filter(|len| *len <= MAX_INTS),
             _ => None,
         })
     }

@@ -5,7 +5,7 @@ use crate::diag::Diagnostic;
 use crate::graph::Module;
 use crate::ids::{FuncId, Id};
 use crate::text::number::functions_of;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 /// Checks calls, branches and loops of the module.
@@ -33,7 +33,7 @@ pub fn check(module: &Module, findings: &mut Vec<Diagnostic>) {
 }
 
 fn recursion(module: &Module, calls: &DiGraph<FuncId, ()>, findings: &mut Vec<Diagnostic>) {
-    for component in tarjan_scc(calls) {
+    for component in kosaraju_scc(calls) {
         if component.len() > 1 || component.iter().any(|&at| calls.contains_edge(at, at)) {
             let mut functions: Vec<FuncId> = component.into_iter().map(|at| calls[at]).collect();
             functions.sort();

@@ -4,7 +4,7 @@ use super::{at_node, in_graph};
 use crate::diag::Diagnostic;
 use crate::graph::{Def, Graph, Module, Use};
 use crate::ids::{Id, NodeId, ValueId};
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use std::collections::HashSet;
 
 /// Checks every graph of the module, and that the entry exists.
@@ -111,7 +111,7 @@ impl Structure<'_> {
 }
 
 fn cycles(graph: &Graph, findings: &mut Vec<Diagnostic>) {
-    for mut component in tarjan_scc(graph) {
+    for mut component in kosaraju_scc(graph) {
         component.sort();
         if component.len() > 1 || component.iter().any(|&id| reads_itself(graph, id)) {
             let names: Vec<String> = component.iter().take(8).map(|&id| format!("{id} ({})", graph[id])).collect();

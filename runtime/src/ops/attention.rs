@@ -14,7 +14,7 @@ use mokume_ir::types::Elem;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// softmax(scale q kᵀ + mask) v. A row that may attend to nothing gives 0.
+/// softmax(scale q kᵀ + mask) v. A row that may attend to nothing gives 0. Keys and values may have room to grow.
 ///
 /// Errors  when the sizes do not fit.
 /// Source  ONNX Attention-23.
@@ -25,7 +25,7 @@ pub fn attention(op: &Attention, inputs: &[&Tensor], cx: &OpContext<'_>) -> Resu
     let mut y = cx.alloc(&[plan.b, plan.hq, plan.s, plan.e], q.elem())?;
     for_reals!("attention", q.elem(), T => {
         let mask = if op.mask { Some(Mask::<T>::new(operand(inputs, 3)?, &plan)?) } else { None };
-        plan.run::<T>([q.slice(), k.slice(), v.slice()], mask.as_ref(), y.slice_mut());
+        plan.run::<T>([q, k, v], mask.as_ref(), y.slice_mut());
         Ok(vec![y])
     })
 }
@@ -63,16 +63,14 @@ impl Plan {
     fn reach(&self, row: usize) -> usize {
         if self.causal { (row % self.s + 1 + self.t).saturating_sub(self.s).min(self.t) } else { self.t }
     }
-    fn run<T: Real>(&self, [q, k, v]: [&[T]; 3], mask: Option<&Mask<'_, T>>, y: &mut [T]) {
-        let (rows, out) = (self.rows(), Shared::new(y));
+    fn run<T: Real>(&self, [q, k, v]: [&Tensor; 3], mask: Option<&Mask<'_, T>>, y: &mut [T]) {
+        let (rows, out, q) = (self.rows(), Shared::new(y), q.slice::<T>());
         let block = ((1usize << 16) / self.t.max(1)).clamp(8, 64);
         let blocks = |pair: usize| (0..rows).step_by(block).map(move |first| (pair, first..(first + block).min(rows)));
         let tasks: Vec<(usize, Range<usize>)> = (0..self.b * self.hk).flat_map(blocks).collect();
         tasks.into_par_iter().for_each(|(pair, range)| {
             let q = &q[(pair * rows + range.start) * self.d..][..range.len() * self.d];
-            let k = &k[pair * self.t * self.d..][..self.t * self.d];
-            let v = &v[pair * self.t * self.e..][..self.t * self.e];
-            self.block([q, k, v], mask, pair, range, &out);
+            self.block([q, k.block(2, pair), v.block(2, pair)], mask, pair, range, &out);
         });
     }
     /// Rows `range` of the queries of one key head.

@@ -126,7 +126,8 @@ pub(super) fn pad(op: &Pad, site: &Site<'_>) -> Option<Elements> {
         begin[x.axis(axis)?] = pad;
     }
     let items = indices(site.shape).map(|index| {
-        let source: Option<Vec<usize>> = index.iter().zip(&begin).map(|(&i, &pad)| usize::try_from(i as i64 - pad).ok()).collect();
+        let source: Option<Vec<usize>> =
+            index.iter().zip(&begin).map(|(&i, &pad)| usize::try_from((i as i64).checked_sub(pad)?).ok()).collect();
         source.and_then(|source| x.at(&source).cloned()).unwrap_or_else(|| value.clone())
     });
     Some(site.output(items.collect()))

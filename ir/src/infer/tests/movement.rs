@@ -12,6 +12,7 @@ fn reshape() {
     check(RESHAPE, &["b x past + s x 8 x f32", "=[b, past + s, -1]"], "b x past + s x 8 x f32");
     check(RESHAPE, &["b x 3 x f32", "3 x i64"], "?0 x ?1 x ?2 x f32");
     check(RESHAPE, &["b x 3 x f32", "n x i64"], "* x f32");
+    check(RESHAPE, &["b x 3 x f32", "999999999999 x i64"], "* x f32");
     check(RESHAPE, &["* x f32", "=[0, 4]"], "?0 x 4 x f32");
     check("reshape {shape = operand(1), allow_zero = true}", &["0 x 3 x f32", "=[0, 5]"], "0 x 5 x f32");
     check("reshape {shape = [b, 3], allow_zero = false}", &["3*b x f32"], "b x 3 x f32");
