@@ -1,9 +1,11 @@
-//! Ops that compute element by element, or move elements: elementwise, casts, reductions, movement, indexing, shapes.
+//! Ops that compute element by element, or move or choose elements: elementwise, casts, reductions, movement, indexing,
+//! shapes, sampling, box selection.
 
 use super::layout::operands;
 use super::strings::through_ranks;
 use super::{
-    OpContext, OpError, activation, binary, cast, det, index, movement, pad, pick, reduce, running, scatter, select, shape, sort, unary,
+    OpContext, OpError, activation, binary, cast, det, grid_sample, index, movement, pad, pick, reduce, running, scatter, select, shape,
+    sort, suppress, unary,
 };
 use crate::tensor::Tensor;
 use mokume_ir::op::{Op, ScatterKind};
@@ -63,6 +65,8 @@ fn dispatch(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Option<Outputs> 
         Op::Trilu(op) => pick::trilu(op, inputs, cx),
         Op::TopK(op) => sort::top_k(op, inputs, cx),
         Op::Unique(op) => sort::unique(op, inputs, cx),
+        Op::GridSample(op) => grid_sample::grid_sample(op, inputs, cx),
+        Op::NonMaxSuppression(op) => suppress::non_max_suppression(op, inputs, cx),
         Op::Range(_) => shape::range(inputs, cx),
         Op::Iota(op) => shape::iota(op, cx),
         Op::ShapeOf(op) => shape::shape_of(op, inputs, cx),
@@ -76,7 +80,7 @@ fn dispatch(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Option<Outputs> 
 fn computes(op: &Op) -> bool {
     match op {
         Op::Unary(_) | Op::Binary(_) | Op::Activation(_) | Op::Swiglu(_) | Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) => true,
-        Op::TopK(_) | Op::Unique(_) | Op::Range(_) => true,
+        Op::TopK(_) | Op::Unique(_) | Op::Range(_) | Op::GridSample(_) => true,
         Op::ScatterElements(op) => op.kind != ScatterKind::None,
         Op::ScatterNd(op) => op.kind != ScatterKind::None,
         _ => false,
@@ -91,8 +95,8 @@ fn through_f32(op: &Op, half: Elem, inputs: &[&Tensor], cx: &OpContext<'_>) -> O
     };
     let wide = inputs.iter().map(widen).collect::<Result<Vec<_>, _>>()?;
     let outputs = run(op, &wide.iter().collect::<Vec<_>>(), cx).unwrap_or_else(|| Err(OpError::unsupported(op.name())))?;
-    // The result of a power has the type of its base.
-    let elem = if matches!(op, Op::Binary(_)) { inputs[0].elem() } else { half };
+    // The result of a power has the type of its base, a sample that of its image.
+    let elem = if matches!(op, Op::Binary(_) | Op::GridSample(_)) { inputs[0].elem() } else { half };
     let narrow = |x: Tensor| if x.elem() == Elem::F32 { cast::convert(&x, elem, false, cx) } else { Ok(x) };
     outputs.into_iter().map(narrow).collect()
 }

@@ -24,7 +24,7 @@ pub fn for_chunks<R: Send>(out: &mut [R], chunk: usize, work: impl Fn(usize, &mu
 }
 
 /// Calls `work(i)` for `0..count` in parallel. Not generic, so that the thread pool's code exists once.
-fn for_each(count: usize, work: &(dyn Fn(usize) + Sync)) {
+pub fn for_each(count: usize, work: &(dyn Fn(usize) + Sync)) {
     (0..count).into_par_iter().for_each(work);
 }
 

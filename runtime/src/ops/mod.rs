@@ -6,6 +6,7 @@ pub mod binary;
 pub mod cast;
 pub mod det;
 pub mod elementwise;
+pub mod grid_sample;
 pub mod index;
 pub mod lanes;
 pub mod layout;
@@ -24,6 +25,7 @@ pub mod small_float;
 pub mod sort;
 pub mod strided;
 pub mod strings;
+pub mod suppress;
 pub mod unary;
 
 pub mod attention;

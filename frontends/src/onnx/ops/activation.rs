@@ -24,6 +24,7 @@ pub const ROWS: &[Row] = &[
     ("HardSwish", |cx| plain(cx, A::HardSwish)),
     ("Mish", |cx| plain(cx, A::Mish)),
     ("Gelu", gelu),
+    ("SwiGLU", swiglu),
     ("PRelu", prelu),
     ("Softmax", |cx| softmax(cx, |axis| op::Softmax { axis }.into())),
     ("LogSoftmax", |cx| softmax(cx, |axis| op::LogSoftmax { axis }.into())),
@@ -49,6 +50,14 @@ fn gelu(cx: &mut Cx<'_, '_, '_>) -> Outcome {
         "tanh" => plain(cx, A::GeluTanh),
         other => Err(Fault::unsupported(format!("approximate \"{other}\" is not supported"))),
     }
+}
+
+/// `a sigmoid(alpha a) b`
+fn swiglu(cx: &mut Cx<'_, '_, '_>) -> Outcome {
+    let (gate, up) = (cx.input(0)?, cx.input(1)?);
+    let alpha = cx.attrs.float_or("alpha", 1.0)?;
+    let gate = cx.apply(Activation { kind: A::Silu, alpha, beta: 0.0 }, &[gate])?;
+    one(cx.binary(B::Mul, gate, up)?)
 }
 
 fn prelu(cx: &mut Cx<'_, '_, '_>) -> Outcome {

@@ -1,7 +1,7 @@
 //! Attention and rotary position embedding.
 //!
-//! Specs <https://onnx.ai/onnx/operators/onnx__Attention.html>, RotaryEmbedding, CausalConvWithState, and
-//! ai.onnx.preview FlexAttention.
+//! Specs <https://onnx.ai/onnx/operators/onnx__Attention.html>, RotaryEmbedding, and ai.onnx.preview
+//! FlexAttention.
 //! Opsets  Attention-24 adds `nonpad_kv_seqlen` and masks shorter than the keys, 25 adds windows. The causal frontier is
 //!         `j <= i + offset`, where the offset counts the keys before the queries.
 

@@ -1,15 +1,16 @@
 //! Convolutions.
 //!
-//! Specs <https://onnx.ai/onnx/operators/onnx__Conv.html>, ConvTranspose, Col2Im.
-//! Opsets  unchanged in meaning since 1.
+//! Specs <https://onnx.ai/onnx/operators/onnx__Conv.html>, ConvTranspose, CausalConvWithState.
+//! Opsets  unchanged in meaning since 1; CausalConvWithState-27.
 
 use super::Row;
-use crate::onnx::cx::{Cx, Fault, Outcome, one};
+use crate::onnx::cx::{Cx, Fault, Outcome, many, one};
+use mokume_ir::dim::Dim;
 use mokume_ir::ids::ValueId;
-use mokume_ir::op::{self, AutoPad};
+use mokume_ir::op::{self, Activation, ActivationKind, AutoPad};
 
 /// The family's table.
-pub const ROWS: &[Row] = &[("Conv", conv), ("ConvTranspose", conv_transpose)];
+pub const ROWS: &[Row] = &[("Conv", conv), ("ConvTranspose", conv_transpose), ("CausalConvWithState", causal_conv)];
 
 /// The window attributes that convolutions and pools share.
 pub struct Window {
@@ -91,4 +92,31 @@ fn output_shape(cx: &Cx<'_, '_, '_>, spatial: usize) -> Result<Vec<i64>, Fault> 
         n if n == spatial + 2 => Ok(shape[2..].to_vec()),
         n => Err(Fault::input(format!("output_shape has {n} entries for {spatial} spatial axes"))),
     }
+}
+
+/// A depthwise convolution over the state, then the data; the last `k - 1` positions are the next state.
+fn causal_conv(cx: &mut Cx<'_, '_, '_>) -> Outcome {
+    let (x, w, bias, past) = (cx.input(0)?, cx.input(1)?, cx.optional(2)?, cx.optional(3)?);
+    let activation = cx.attrs.string_or("activation", "none")?;
+    let (groups, kernel) = (cx.need_size(w, 0)?, cx.need_size(w, 2)?);
+    let state = Dim::from(kernel - 1);
+    let past = match past {
+        Some(past) => past,
+        None => {
+            let (zero, batch) = (cx.number_like(x, 0.0)?, cx.need_dims(x)?[0].clone());
+            cx.broadcast(zero, vec![batch, Dim::from(groups), state.clone()])?
+        }
+    };
+    let whole = cx.concat(&[past, x], 2)?;
+    let operands: Vec<ValueId> = [whole, w].into_iter().chain(bias).collect();
+    let op = op::Conv { strides: vec![1], dilations: vec![1], pads: vec![0, 0], auto_pad: AutoPad::Explicit, groups };
+    let y = cx.apply(op, &operands)?;
+    let y = match activation.as_str() {
+        "none" | "" => y,
+        "silu" | "swish" => cx.apply(Activation { kind: ActivationKind::Silu, alpha: 1.0, beta: 0.0 }, &[y])?,
+        other => return Err(Fault::input(format!("activation \"{other}\" is not known"))),
+    };
+    let length = cx.need_dims(whole)?[2].clone();
+    let next = cx.slice(whole, 2, length.minus(&state), length)?;
+    many([y, next])
 }
