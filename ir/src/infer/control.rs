@@ -4,7 +4,7 @@
 //! what stays unbound is data dependent for the caller.
 
 use super::cx::{Cx, Result};
-use crate::dim::{Dim, Symbol};
+use crate::dim::{Atom, Dim, Symbol};
 use crate::graph::{Def, Graph};
 use crate::ids::FuncId;
 use crate::op::{Call, If, Loop};
@@ -61,11 +61,23 @@ fn bind_shape(parameter: &Shape, argument: &Shape, bindings: &mut Bindings) -> b
     let (Some(parameter), Some(argument)) = (parameter.dims(), argument.dims()) else { return true };
     let fits = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_none_or(|(a, b)| a == b);
     for (dim, bound) in parameter.iter().zip(argument) {
-        if let Some(symbol) = dim.as_symbol() {
-            bindings.entry(symbol.clone()).or_insert_with(|| bound.clone());
+        if let Some((symbol, size)) = solve(dim, bound) {
+            bindings.entry(symbol).or_insert(size);
         }
     }
     parameter.len() == argument.len() && parameter.iter().zip(argument).all(fits)
+}
+
+/// The symbol of `c*symbol + d` and its value where that is `bound`.
+fn solve(dim: &Dim, bound: &Dim) -> Option<(Symbol, Dim)> {
+    let terms = dim.terms();
+    let (term, rest) = terms.split_first()?;
+    let [Atom::Symbol(symbol)] = &term.atoms[..] else { return None };
+    if rest.iter().any(|term| !term.atoms.is_empty()) {
+        return None;
+    }
+    let size = bound.minus(&Dim::from_terms(rest.to_vec())).exact_div(&Dim::from(term.coefficient))?;
+    Some((symbol.clone(), size))
 }
 
 /// The types of a function's outputs in the caller's symbols.

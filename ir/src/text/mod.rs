@@ -15,7 +15,7 @@
 //!
 //! Numbers of values, constants and functions follow the canonical [`order`](crate::order), so that the text does not
 //! depend on ids. The first graph is the entry. Constants of at most [`INLINE`] elements are written out, others by
-//! their hash, with the data in a [`sidecar`]. Comments run from `//` to the end of the line; line breaks mean nothing.
+//! their hash, with the data in a [`sidecar`]; `random(7)` is read, never printed. Comments run from `//` to the end of the line; line breaks mean nothing.
 //!
 //! Floats print in the shortest form that reads back equal, and never like integers; a NaN other than the canonical one,
 //! and the floats of 8 and 4 bits, print as hexadecimal bits. Symbols that are not plain words are quoted.

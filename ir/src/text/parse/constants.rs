@@ -4,10 +4,14 @@ use super::Parser;
 use super::cursor::Step;
 use crate::constant::{Constant, packed_bytes};
 use crate::diag::Diagnostic;
+use crate::random::Rng;
 use crate::text::elements::{lane, lanes_of, pack, pack_strings, quant_data};
 use crate::text::lex::{Kind, Token};
 use crate::text::{Blob, hex, unhex};
 use crate::types::{Elem, TensorType};
+
+/// Random contents take no more bytes than this.
+const MAX_RANDOM: usize = 1 << 24;
 
 impl<'t> Parser<'t, '_> {
     /// The rest of a constant after its type and `=`.
@@ -19,6 +23,9 @@ impl<'t> Parser<'t, '_> {
         };
         if self.cursor.is_word("blake3") {
             return self.by_hash(start, ty, &dims);
+        }
+        if self.cursor.is_word("random") {
+            return self.random(start, ty, &dims);
         }
         match ty.elem {
             Elem::String => self.string_contents(start, &dims),
@@ -45,6 +52,19 @@ impl<'t> Parser<'t, '_> {
             true => Ok(constant),
             false => Err(error("text::constant::hash", format!("the data has the hash {}, not {digits}", hex(&constant.hash)))),
         }
+    }
+    /// `random(7)`: floats in -1 .. 1 from a seed, for tests.
+    fn random(&mut self, start: Token<'t>, ty: &TensorType, dims: &[usize]) -> Step<Constant> {
+        self.cursor.take();
+        let [seed] = self.cursor.numbers()?;
+        if ty.elem != Elem::F32 || packed_bytes(dims, ty.elem).is_none_or(|bytes| bytes > MAX_RANDOM) {
+            return Err(self.cursor.error_at(
+                start,
+                "text::constant::random",
+                format!("{ty} is not f32, or too large for random contents"),
+            ));
+        }
+        Ok(Rng::new(seed.into()).floats(dims))
     }
     fn string_contents(&mut self, start: Token<'t>, dims: &[usize]) -> Step<Constant> {
         let strings = match self.cursor.eat(b'[') {
