@@ -52,7 +52,7 @@ impl Plan {
             CoordinateMode::HalfPixelSymmetric => input / 2.0 * (1.0 - output / (self.scale * input)) + half_pixel,
             CoordinateMode::PytorchHalfPixel if self.output > 1 => half_pixel,
             CoordinateMode::PytorchHalfPixel => 0.0,
-            CoordinateMode::AlignCorners if self.output > 1 => x * (input - 1.0) / (output - 1.0),
+            CoordinateMode::AlignCorners if self.output > 1 => x * (input - 1.0) / (self.scale * input - 1.0),
             CoordinateMode::AlignCorners => 0.0,
             CoordinateMode::Asymmetric => x / self.scale,
             CoordinateMode::TfCropAndResize if self.output > 1 => {
