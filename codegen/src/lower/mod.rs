@@ -21,6 +21,7 @@ use mokume_runtime::cpu::kernels::{Kernels, PackedWeights};
 use mokume_runtime::program::Program;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What to compile for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,14 @@ pub struct Choices {
     pub kernels: BTreeMap<KernelSpec, usize>,
     /// Node and why it has no kernel.
     pub interpreted: Vec<(String, String)>,
+}
+
+/// One line per kernel, then one per product without.
+impl fmt::Display for Choices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kernels.iter().try_for_each(|(spec, count)| writeln!(f, "{spec}: {count} weight matrices"))?;
+        self.interpreted.iter().try_for_each(|(node, why)| writeln!(f, "no kernel for {node}: {why}"))
+    }
 }
 
 /// Compiles a module; it is consumed, and the data of weights is dropped as soon as they are packed.
