@@ -35,6 +35,7 @@ pub mod conv;
 pub mod conv_transpose;
 mod depthwise;
 pub mod epilogue;
+pub mod fft;
 #[cfg(test)]
 mod fuzz;
 pub mod gemm;
@@ -48,9 +49,11 @@ pub mod quantize;
 pub mod real;
 pub mod recurrent;
 pub mod resample;
+pub mod roi_align;
 pub mod rotary;
 pub mod scratch;
 pub mod shared;
+pub mod signal;
 pub mod simd;
 pub mod softmax;
 #[cfg(test)]

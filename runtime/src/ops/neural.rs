@@ -2,7 +2,8 @@
 //! quantized arithmetic.
 
 use super::{
-    OpContext, OpError, attention, bit, conv, conv_transpose, matmul, normalize, pool, quantize, real, recurrent, resample, rotary, softmax,
+    OpContext, OpError, attention, bit, conv, conv_transpose, matmul, normalize, pool, quantize, real, recurrent, resample, roi_align,
+    rotary, signal, softmax,
 };
 use crate::tensor::Tensor;
 use mokume_ir::op::Op;
@@ -38,6 +39,9 @@ fn function(op: &Op) -> Option<Function<'_>> {
         Rotary => rotary::rotary,
         Resize => resample::resize,
         Recurrent => recurrent::recurrent,
+        RoiAlign => roi_align::roi_align,
+        Dft => signal::dft,
+        Stft => signal::stft,
         Softmax => softmax::softmax,
         LogSoftmax => softmax::log_softmax,
         Hardmax => softmax::hardmax,
