@@ -65,6 +65,10 @@ impl Program {
         let loaded = Loaded::load(&kernels, &module)?;
         Ok(Program { kernels, loaded, ..Program::interpret(module) })
     }
+    /// A program whose kernels are not loaded: to look at, or to run where no node needs them.
+    pub fn unloaded(module: Module, kernels: Kernels) -> Self {
+        Program { kernels, ..Program::interpret(module) }
+    }
     /// The compiled kernels.
     pub fn kernels(&self) -> &Kernels {
         &self.kernels
@@ -82,7 +86,11 @@ impl Program {
         if let Some(tensor) = cell.get() {
             return Ok(tensor);
         }
-        let tensor = convert::to_tensor(&self.module.constants[id])?;
+        let constant = &self.module.constants[id];
+        if constant.is_released() {
+            return Err(OpError::unsupported("the weights are in the layout of native kernels, which are not loaded"));
+        }
+        let tensor = convert::to_tensor(constant)?;
         Ok(cell.get_or_init(|| tensor))
     }
 }

@@ -166,7 +166,7 @@ fn unchecked_data_is_read_all_the_same() {
     let mut bytes = artifact::to_bytes(&program()).to_vec();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    assert!(artifact::from_bytes(bytes.into(), &ReadOptions { check_data: false }).is_ok());
+    assert!(artifact::from_bytes(bytes.into(), &ReadOptions { check_data: false, ..Default::default() }).is_ok());
 }
 
 /// splitmix64: small, seeded, good enough to choose mutations.

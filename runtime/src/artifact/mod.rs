@@ -5,12 +5,15 @@
 //!
 //! Checks. Reading a file that is cut off, corrupt, from the future or hostile gives a report that names what is wrong:
 //! header, table, checksums of every section (of the weights too, unless [`ReadOptions::check_data`] is off), the manifest,
-//! and the module itself through the IR's verifier. The file must not change while it is mapped.
+//! and the module itself through the IR's verifier. Native code runs as [`Trust`] says. The file must not change while it is mapped.
 
 mod container;
 mod decode;
 mod encode;
 mod manifest;
+mod trust;
+
+pub use trust::Trust;
 
 use crate::program::Program;
 use bytes::Bytes;
@@ -29,11 +32,13 @@ use std::path::Path;
 pub struct ReadOptions {
     /// Check the checksums of data sections too, which reads the whole file once.
     pub check_data: bool,
+    /// Which native code is run.
+    pub trust: Trust,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        ReadOptions { check_data: true }
+        ReadOptions { check_data: true, trust: Trust::Owner }
     }
 }
 
@@ -67,20 +72,33 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Program, Report> {
     let file = File::open(path).map_err(failed)?;
     // SAFETY: the file must not change while it is mapped, as the module documentation says.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
-    from_bytes(Bytes::from_owner(map), options).map_err(|report| at(report, path))
+    let vouched = || if options.trust == Trust::Owner { trust::check_owner(&file) } else { Ok(()) };
+    program(Bytes::from_owner(map), options, &vouched).map_err(|report| at(report, path))
 }
 
 /// Reads a program; large constants are views of `bytes`.
 ///
 /// Errors  naming everything that is wrong with the bytes.
 pub fn from_bytes(bytes: Bytes, options: &ReadOptions) -> Result<Program, Report> {
+    program(bytes, options, &|| Ok(()))
+}
+
+/// The program; `vouched` is asked before native code is loaded.
+fn program(bytes: Bytes, options: &ReadOptions, vouched: &dyn Fn() -> Result<(), Report>) -> Result<Program, Report> {
     let sections = container::read(&bytes, options.check_data)?;
     let manifest = sections.first().map(|section| section.bytes.clone()).unwrap_or_default();
     let manifest = manifest::Manifest::decode(manifest).map_err(|error| decode::broken(error.to_string()))?;
     let decoder = Decoder::new(&sections);
     let module = decoder.module(&manifest)?;
     verify_compiled(&module)?;
-    Program::compiled(module, decoder.kernels(&manifest)?)
+    let kernels = decoder.kernels(&manifest)?;
+    if options.trust == Trust::Never {
+        return Ok(Program::unloaded(module, kernels));
+    }
+    if !kernels.objects.is_empty() {
+        vouched()?;
+    }
+    Program::compiled(module, kernels)
 }
 
 fn sections(program: &Program) -> Vec<Section> {

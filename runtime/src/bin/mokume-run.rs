@@ -5,7 +5,7 @@
 use mokume_ir::diag::{Diagnostic, Report, Severity};
 use mokume_ir::dim::Symbol;
 use mokume_ir::types::Elem;
-use mokume_runtime::artifact::{self, ReadOptions};
+use mokume_runtime::artifact::{self, ReadOptions, Trust};
 use mokume_runtime::profile::{Event, chrome_trace};
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
@@ -22,6 +22,7 @@ mokume-run MODEL.mok [options]
   -o FOLDER           write every output to FOLDER/NAME.npy (default: describe them)
   --random            seeded values for inputs that are not given
   --dim NAME=SIZE     size of a symbol for --random (default 1)
+  --trust             run native code whoever owns the file
   --threads N         threads (default: one per core)
   --time N            run N more times and print the median
   --profile FILE      write a Chrome trace of one more run
@@ -35,6 +36,7 @@ struct Arguments {
     inputs: Vec<(String, PathBuf)>,
     output: Option<PathBuf>,
     random: bool,
+    trust: bool,
     dims: HashMap<String, i64>,
     threads: usize,
     time: usize,
@@ -72,6 +74,7 @@ fn arguments(words: &[String]) -> Result<Arguments, Report> {
         match word.as_str() {
             "-i" => arguments.inputs.push(input(&value()?)?),
             "-o" => arguments.output = Some(value()?.into()),
+            "--trust" => arguments.trust = true,
             "--random" => arguments.random = true,
             "--dim" => arguments.dims.extend([dimension(&value()?)?]),
             "--threads" => arguments.threads = number(word, &value()?)?,
@@ -101,7 +104,8 @@ fn number(option: &str, text: &str) -> Result<usize, Report> {
 
 fn run(arguments: &Arguments) -> Result<(), Report> {
     let model = arguments.model.as_deref().ok_or_else(|| usage("which model?"))?;
-    let program = Arc::new(artifact::read(model, &ReadOptions::default())?);
+    let trust = if arguments.trust { Trust::Always } else { Trust::Owner };
+    let program = Arc::new(artifact::read(model, &ReadOptions { trust, ..Default::default() })?);
     let options = SessionOptions { threads: arguments.threads, ..Default::default() };
     let mut session = Session::new(program.clone(), options)?;
     let inputs = inputs(arguments, session.inputs())?;
