@@ -1,7 +1,6 @@
 //! Attention and rotary position embedding.
 //!
-//! Specs <https://onnx.ai/onnx/operators/onnx__Attention.html>, RotaryEmbedding, and ai.onnx.preview
-//! FlexAttention.
+//! Specs <https://onnx.ai/onnx/operators/onnx__Attention.html>, RotaryEmbedding.
 //! Opsets  Attention-24 adds `nonpad_kv_seqlen` and masks shorter than the keys, 25 adds windows. The causal frontier is
 //!         `j <= i + offset`, where the offset counts the keys before the queries.
 
@@ -17,9 +16,6 @@ use mokume_ir::types::Elem;
 
 /// The family's table.
 pub const ROWS: &[Row] = &[("Attention", attention), ("RotaryEmbedding", rotary_embedding)];
-
-/// Operators of ai.onnx.preview.
-pub const PREVIEW_ROWS: &[Row] = &[("FlexAttention", flex_attention)];
 
 /// Queries, keys and values with heads apart, and what goes with them.
 struct Heads {
@@ -254,38 +250,4 @@ fn angles(cx: &mut Cx<'_, '_, '_>, index: usize, positions: Option<ValueId>) -> 
         None => cache,
     };
     cx.unsqueeze(rows, &[1])
-}
-
-/// Scores and probabilities modified by subgraphs.
-fn flex_attention(cx: &mut Cx<'_, '_, '_>) -> Outcome {
-    let (q, k, v) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
-    let elem = cx.elem(q)?;
-    let precision = match cx.attrs.int("softmax_precision")? {
-        Some(number) => tensor::elem(i32::try_from(number).unwrap_or(-1))?,
-        None if elem == Elem::F64 => Elem::F64,
-        None => Elem::F32,
-    };
-    let scale = cx.attrs.float("scale")?;
-    let scores = products(cx, q, k, scale)?;
-    let scores = cx.cast(scores, precision)?;
-    let scores = modified(cx, "score_mod", scores)?;
-    let probabilities = guarded_softmax(cx, scores)?;
-    let probabilities = modified(cx, "prob_mod", probabilities)?;
-    let probabilities = cx.cast(probabilities, elem)?;
-    let v = repeated_heads(cx, v, q)?;
-    one(cx.matmul(probabilities, v)?)
-}
-
-fn modified(cx: &mut Cx<'_, '_, '_>, name: &str, x: ValueId) -> Result<ValueId, Fault> {
-    if !cx.attrs.has(name) {
-        return Ok(x);
-    }
-    let graph = cx.attrs.need_graph(name)?;
-    let [input] = &graph.input[..] else { return Err(Fault::input(format!("\"{name}\" does not take one value"))) };
-    let mut scope = cx.importer.captured_scope(graph, cx.scope);
-    scope.insert(input.name.clone(), x.into());
-    match cx.importer.subgraph(cx.ed, graph, scope, cx.opsets)?[..] {
-        [Bound::Value(y)] => Ok(y),
-        _ => Err(Fault::input(format!("\"{name}\" does not give one tensor"))),
-    }
 }
