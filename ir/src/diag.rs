@@ -1,4 +1,4 @@
-//! Diagnostics: what is wrong, where, and what to do; collected in reports.
+//! Diagnostics: what is wrong, where, and what to do; collected in reports. Names that were meant are found by [`nearest`].
 
 use std::fmt;
 
@@ -106,3 +106,50 @@ impl fmt::Display for Report {
 }
 
 impl std::error::Error for Report {}
+
+/// The name of `names` that `word` was probably meant to be: fewest letters away, if few are enough.
+pub fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let word: Vec<char> = lowercase(word);
+    let (distance, name) = names.into_iter().map(|name| (distance(&word, &lowercase(name)), name)).min()?;
+    (distance <= 1 + word.len() / 4 && distance < word.len()).then_some(name)
+}
+
+/// The beginning, without case: names are not longer in earnest.
+fn lowercase(name: &str) -> Vec<char> {
+    name.chars().flat_map(char::to_lowercase).take(128).collect()
+}
+
+/// Letters to insert, remove, replace, or swap with the next.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before = vec![0; b.len() + 1];
+    let mut last = before.clone();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        (before, last, row) = (last, row, before);
+        row[0] = i;
+        for j in 1..=b.len() {
+            let replaced = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = replaced.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && (a[i - 1], a[i - 2]) == (b[j - 2], b[j - 1]) {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_offered_only_when_near() {
+        let ops = ["matmul", "softmax", "dce"];
+        assert_eq!(nearest("matmull", ops), Some("matmul"));
+        assert_eq!(nearest("sofmax", ops), Some("softmax"));
+        assert_eq!(nearest("Dec", ops), Some("dce"));
+        assert_eq!(nearest("frobnicate", ops), None);
+        assert_eq!(nearest("b", ["a", "w"]), None);
+        assert_eq!(nearest("", ops), None);
+    }
+}

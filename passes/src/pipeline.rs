@@ -6,7 +6,7 @@
 use crate::pass::Pass;
 use crate::registry::{self, Row};
 use crate::{pipeline::text::Parser, presets};
-use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::diag::{Diagnostic, Report, nearest};
 use serde_json::Value;
 use std::fmt;
 
@@ -151,13 +151,6 @@ fn unknown_option(row: &Row, name: &str, names: &[&'static str]) -> Diagnostic {
 fn bad_value(pass: &str, options: &[(String, Arg)], why: &str) -> Diagnostic {
     let given: Vec<String> = options.iter().map(|(name, arg)| format!("{name}={arg}")).collect();
     Diagnostic::input("pipeline::option::value", format!("pass `{pass}` does not take {}: {why}", given.join(",")))
-}
-
-/// The most similar of `names`, if one is similar.
-pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names.map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate));
-    let (distance, best) = scored.min()?;
-    (distance * 2 < name.len()).then_some(best)
 }
 
 pub(crate) fn place(column: usize) -> String {

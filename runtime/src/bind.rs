@@ -1,8 +1,7 @@
 //! Inputs against their declared types: names, element types, ranks, and the sizes that symbols stand for.
 
-use crate::error::nearest;
 use crate::tensor::Tensor;
-use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::diag::{Diagnostic, Report, nearest};
 use mokume_ir::dim::{Atom, Dim, Symbol};
 use mokume_ir::types::{TensorType, Type};
 use std::collections::HashMap;

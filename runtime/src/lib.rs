@@ -9,6 +9,7 @@ mod state;
 
 pub mod convert;
 pub mod cpu;
+pub mod file;
 pub mod memory;
 pub mod npy;
 pub mod ops;

@@ -129,10 +129,10 @@ fn files_are_written_whole_or_not_at_all() {
     assert_eq!(artifact::to_bytes(&back), std::fs::read(&path).unwrap());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let missing = folder.path().join("no/such/m.mok");
-    assert!(artifact::write(&program(), &missing).unwrap_err().to_string().starts_with("error[artifact::write]"));
+    assert!(artifact::write(&program(), &missing).unwrap_err().to_string().starts_with("error[file::unwritable]"));
     assert!(!missing.exists());
     let unopened = artifact::read(&missing, &ReadOptions::default()).err().unwrap().to_string();
-    assert!(unopened.starts_with("error[artifact::open]"), "{unopened}");
+    assert!(unopened.starts_with("error[file::missing]"), "{unopened}");
 }
 
 #[test]

@@ -15,16 +15,16 @@ mod trust;
 
 pub use trust::Trust;
 
+use crate::file;
 use crate::program::Program;
 use bytes::Bytes;
 use container::Section;
 use decode::Decoder;
 use encode::Encoder;
-use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::diag::Report;
 use mokume_ir::verify::verify_compiled;
 use prost::Message;
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// How an artifact is read.
@@ -42,19 +42,12 @@ impl Default for ReadOptions {
     }
 }
 
-/// Writes a program to `path`: beside it first, then renamed, so that `path` never holds half a file.
+/// Writes a program to `path`, whole or not at all.
 ///
 /// Errors  when the file cannot be written; then `path` is as before.
 pub fn write(program: &Program, path: &Path) -> Result<(), Report> {
-    let failed = |error: std::io::Error| Report::from(Diagnostic::input("artifact::write", format!("{}: {error}", path.display())));
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".mokume-").suffix(".part").tempfile_in(folder).map_err(failed)?;
-    let mut out = BufWriter::new(file.as_file_mut());
-    container::write(&sections(program), &mut out).and_then(|()| out.flush()).map_err(failed)?;
-    drop(out);
-    set_usual_mode(file.as_file()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    let sections = sections(program);
+    file::write(path, |out| container::write(&sections, out))
 }
 
 /// A program as the bytes of its file.
@@ -68,8 +61,11 @@ pub fn to_bytes(program: &Program) -> Bytes {
 ///
 /// Errors  when it cannot be opened, or as [`from_bytes`].
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Program, Report> {
-    let failed = |error: std::io::Error| Report::from(Diagnostic::input("artifact::open", format!("{}: {error}", path.display())));
+    let failed = |error: std::io::Error| file::unreadable(path, &error);
     let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
     // SAFETY: the file must not change while it is mapped, as the module documentation says.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
     let vouched = || if options.trust == Trust::Owner { trust::check_owner(&file) } else { Ok(()) };
@@ -105,18 +101,6 @@ fn sections(program: &Program) -> Vec<Section> {
     let mut encoder = Encoder::default();
     let manifest = encoder.program(program);
     encoder.sections(manifest.encode_to_vec().into())
-}
-
-/// The mode that a file written in the usual way would have; temporary files are private.
-#[cfg(unix)]
-fn set_usual_mode(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_usual_mode(_file: &File) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// The report with the file's name as the place of every finding.

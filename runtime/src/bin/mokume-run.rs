@@ -2,14 +2,14 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
-use mokume_ir::diag::{Diagnostic, Report, Severity};
+use mokume_ir::diag::{Diagnostic, Report, Severity, nearest};
 use mokume_ir::dim::Symbol;
 use mokume_ir::types::Elem;
 use mokume_runtime::artifact::{self, ReadOptions, Trust};
 use mokume_runtime::profile::{Event, chrome_trace};
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
-use mokume_runtime::{Declared, npy};
+use mokume_runtime::{Declared, file, npy};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,6 +66,15 @@ fn usage(message: impl Into<String>) -> Report {
     Diagnostic::input("run::usage", message).help("mokume-run --help").into()
 }
 
+fn unknown_option(option: &str) -> Report {
+    let known = USAGE.split_whitespace().map(|word| word.trim_end_matches(',')).filter(|word| word.starts_with('-'));
+    let finding = Diagnostic::input("run::usage", format!("there is no option {option}"));
+    match nearest(option, known) {
+        Some(near) => finding.help(format!("did you mean {near}?")).into(),
+        None => finding.help("mokume-run --help").into(),
+    }
+}
+
 fn arguments(words: &[String]) -> Result<Arguments, Report> {
     let mut arguments = Arguments::default();
     let mut words = words.iter();
@@ -80,7 +89,7 @@ fn arguments(words: &[String]) -> Result<Arguments, Report> {
             "--threads" => arguments.threads = number(word, &value()?)?,
             "--time" => arguments.time = number(word, &value()?)?,
             "--profile" => arguments.profile = Some(value()?.into()),
-            option if option.starts_with('-') => return Err(usage(format!("there is no option {option}"))),
+            option if option.starts_with('-') => return Err(unknown_option(option)),
             model if arguments.model.is_none() => arguments.model = Some(model.into()),
             extra => return Err(usage(format!("one model at a time: {extra} is too many"))),
         }
@@ -117,10 +126,10 @@ fn run(arguments: &Arguments) -> Result<(), Report> {
     if arguments.time > 0 {
         println!("median of {}: {:.3} ms", arguments.time, median_ms(&mut session, &inputs, arguments.time)?);
     }
-    if let Some(file) = &arguments.profile {
+    if let Some(trace) = &arguments.profile {
         session.reset();
         let events: Vec<Event> = session.run_profiled(&inputs)?.1;
-        write_file(file, chrome_trace(&program, &events).as_bytes())?;
+        file::write(trace, |out| out.write_all(chrome_trace(&program, &events).as_bytes()))?;
     }
     Ok(())
 }
@@ -138,29 +147,29 @@ fn median_ms(session: &mut Session, inputs: &Inputs, times: usize) -> Result<f64
     Ok(wall_ms[times / 2])
 }
 
-fn failed(code: &'static str, path: &Path, why: impl std::fmt::Display) -> Report {
-    Diagnostic::input(code, format!("{}: {why}", path.display())).into()
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Report> {
-    std::fs::write(path, bytes).map_err(|error| failed("run::write", path, error))
+fn broken(path: &Path, why: impl std::fmt::Display) -> Report {
+    Diagnostic::input("tensor::broken", format!("{} is not a tensor file: {why}", path.display())).into()
 }
 
 fn write_outputs(folder: &Path, outputs: &Inputs) -> Result<(), Report> {
-    std::fs::create_dir_all(folder).map_err(|error| failed("run::write", folder, error))?;
+    std::fs::create_dir_all(folder).map_err(|error| file::unwritable(folder, &error))?;
     for (name, tensor) in outputs {
         let path = folder.join(format!("{}.npy", name.replace(['/', '\\', ':'], "_")));
-        let bytes = npy::write(tensor).map_err(|error| failed("run::write", &path, error))?;
-        write_file(&path, &bytes)?;
+        let bytes = npy::write(tensor).map_err(|why| unwritten(name, &why))?;
+        file::write(&path, |out| out.write_all(&bytes))?;
     }
     Ok(())
+}
+
+fn unwritten(output: &str, why: &str) -> Report {
+    Diagnostic::unsupported("tensor::npy", format!("output \"{output}\" cannot be written as .npy: {why}")).into()
 }
 
 fn inputs(arguments: &Arguments, declared: &[Declared]) -> Result<Inputs, Report> {
     let mut inputs = Inputs::new();
     for (name, path) in &arguments.inputs {
-        let bytes = std::fs::read(path).map_err(|error| failed("run::read", path, error))?;
-        inputs.push((name.clone(), npy::read(&bytes).map_err(|error| failed("run::read", path, error))?));
+        let tensor = npy::read(&file::read(path)?).map_err(|why| broken(path, why))?;
+        inputs.push((name.clone(), tensor));
     }
     if arguments.random {
         for input in declared {

@@ -11,6 +11,7 @@ use crate::driver::{archive, compile, source};
 use crate::report::table::{Table, bytes};
 use mokume_ir::diag::Report;
 use mokume_runtime::artifact;
+use mokume_runtime::file;
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
 use serde::Serialize;
@@ -56,9 +57,9 @@ struct Reference {
 /// Errors  when a model is missing or does not compile.
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     use_threads(talk);
-    let scratch = tempfile::tempdir().map_err(|e| source::unwritable(Path::new("a temporary folder"), &e))?;
+    let scratch = tempfile::tempdir().map_err(|e| file::unwritable(Path::new("a temporary folder"), &e))?;
     let folder = args.keep.as_deref().unwrap_or(scratch.path());
-    std::fs::create_dir_all(folder).map_err(|e| source::unwritable(folder, &e))?;
+    std::fs::create_dir_all(folder).map_err(|e| file::unwritable(folder, &e))?;
     let picture = draw();
     let calibration = Calibration::write(folder, &picture)?;
     let mut reference = None;

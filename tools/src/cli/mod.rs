@@ -16,6 +16,7 @@ pub mod talk;
 
 use clap::{Parser, Subcommand};
 use mokume_ir::diag::{Report, Severity};
+use mokume_runtime::file;
 use std::process::ExitCode;
 
 /// A compiler for neural networks: a trained model in, one small fast file out, and the loss measured.
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
+    end_cleanly();
     let json = cli.talk.json;
     match std::panic::catch_unwind(|| dispatch(cli)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
@@ -66,6 +68,23 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+/// Lets nothing half written stay behind when the process is told to end.
+#[cfg(unix)]
+fn end_cleanly() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    // Without the handler files are still written whole; only a temporary one may stay.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]) else { return };
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            file::abandon_writes();
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    });
+}
+
+#[cfg(not(unix))]
+fn end_cleanly() {}
 
 fn dispatch(cli: Cli) -> Result<(), Report> {
     let talk = cli.talk;

@@ -2,8 +2,9 @@
 
 use crate::driver::inputs::{self, InputSpec};
 use clap::Args;
-use mokume_ir::diag::{Diagnostic, Report};
-use std::path::PathBuf;
+use mokume_ir::diag::Report;
+use mokume_runtime::file;
+use std::path::{Path, PathBuf};
 
 /// What rewrites the model.
 #[derive(Debug, Clone, Args)]
@@ -69,25 +70,9 @@ impl InputArgs {
     }
 }
 
-/// A file argument that must exist; clearer than the error of opening it.
+/// A file argument that must exist; `-` is stdin.
 ///
-/// Errors  `file::missing`, with the nearest name in the folder.
-pub fn existing(path: &std::path::Path) -> Result<(), Report> {
-    if path.exists() || path == std::path::Path::new("-") {
-        return Ok(());
-    }
-    let diagnostic = Diagnostic::input("file::missing", format!("there is no file {}", path.display()));
-    Err(match nearest_sibling(path) {
-        Some(name) => diagnostic.help(format!("did you mean {name}?")),
-        None => diagnostic.help("check the path"),
-    }
-    .into())
-}
-
-fn nearest_sibling(path: &std::path::Path) -> Option<String> {
-    let wanted = path.file_name()?.to_str()?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    let names = std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let (score, name) = names.map(|name| (strsim::jaro_winkler(wanted, &name), name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (score > 0.85).then(|| path.with_file_name(name).display().to_string())
+/// Errors  `file::missing` with the nearest name beside it, `file::unreadable`.
+pub fn existing(path: &Path) -> Result<(), Report> {
+    if path == Path::new("-") { Ok(()) } else { file::check_readable(path) }
 }

@@ -2,9 +2,10 @@
 
 use crate::cli::options::{self, InputArgs};
 use crate::cli::talk::Talk;
-use crate::driver::{archive, compile, inputs, source};
+use crate::driver::{archive, compile, inputs};
 use crate::report::table::{Table, milliseconds};
 use mokume_ir::diag::{Diagnostic, Report};
+use mokume_runtime::file;
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
 use serde::Serialize;
@@ -87,7 +88,7 @@ fn write_outputs(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Report
         archive::write_npz(path, outputs)?;
     }
     let Some(folder) = &args.output else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|e| source::unwritable(folder, &e))?;
+    std::fs::create_dir_all(folder).map_err(|e| file::unwritable(folder, &e))?;
     for (name, tensor) in outputs {
         archive::write_npy(&folder.join(file_name(name)?), name, tensor)?;
     }

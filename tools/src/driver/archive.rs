@@ -1,8 +1,8 @@
 //! Tensor files: `.npy`, `.npz` and ONNX `.pb`, by extension.
 
-use crate::driver::source::{unreadable, unwritable, write_atomic};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_runtime::convert;
+use mokume_runtime::file::{self, unreadable, unwritable};
 use mokume_runtime::npy;
 use mokume_runtime::tensor::Tensor;
 use std::io::{Cursor, Read, Write};
@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// Errors  when the file is missing or broken.
 pub fn read_tensor(path: &Path) -> Result<Tensor, Report> {
-    let data = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let data = file::read(path)?;
     if path.extension().is_some_and(|e| e == "pb") {
         let constant = mokume_frontends::onnx::tensor::read_pb(data)?;
         return convert::to_tensor(&constant).map_err(|e| broken(path, &e.to_string()));
@@ -54,7 +54,7 @@ pub fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Report
     };
     fill().map_err(|e| unwritable(path, &e))?;
     let bytes = archive.finish().map_err(|e| unwritable(path, &std::io::Error::other(e)))?.into_inner();
-    write_atomic(path, |file| file.write_all(&bytes))
+    file::write(path, |out| out.write_all(&bytes))
 }
 
 /// Writes one tensor as `.npy`.
@@ -62,7 +62,7 @@ pub fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Report
 /// Errors  as [`write_npz`].
 pub fn write_npy(path: &Path, name: &str, tensor: &Tensor) -> Result<(), Report> {
     let data = encode(path, name, tensor)?;
-    write_atomic(path, |file| file.write_all(&data))
+    file::write(path, |out| out.write_all(&data))
 }
 
 fn encode(path: &Path, name: &str, tensor: &Tensor) -> Result<Vec<u8>, Report> {

@@ -3,13 +3,14 @@
 use crate::driver::pipelines::{self, PipelineOptions};
 use crate::driver::source::{self, Source};
 use mokume_codegen::{Choices, Target};
-use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::diag::{Diagnostic, Report, nearest};
 use mokume_ir::graph::Module;
 use mokume_ir::verify::verify;
 use mokume_passes::pipeline::Pipeline;
 use mokume_passes::presets;
 use mokume_runtime::artifact;
 use mokume_runtime::cpu::isa::IsaLevel;
+use mokume_runtime::file;
 use mokume_runtime::program::Program;
 use std::path::Path;
 
@@ -31,12 +32,11 @@ pub fn pipeline(text: Option<&str>, preset: Option<&str>) -> Result<Pipeline, Re
 }
 
 fn unknown_preset(name: &str) -> Report {
-    let names = presets::PRESETS.iter().map(|preset| preset.name);
-    let nearest = names.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    let names = || presets::PRESETS.iter().map(|preset| preset.name);
     let diagnostic = Diagnostic::input("args::preset", format!("there is no preset `{name}`"));
-    match nearest {
-        Some(nearest) => diagnostic.help(format!("did you mean --preset {nearest}? `mokume passes` lists all")).into(),
-        None => diagnostic.into(),
+    match nearest(name, names()) {
+        Some(near) => diagnostic.help(format!("did you mean --preset {near}? `mokume passes` describes all")).into(),
+        None => diagnostic.help(format!("presets are {}", names().collect::<Vec<_>>().join(", "))).into(),
     }
 }
 
@@ -83,6 +83,6 @@ fn level(name: &str) -> Result<IsaLevel, Report> {
 pub fn write_artifact(module: Module, target: &Target, path: &Path) -> Result<(u64, Choices), Report> {
     let (program, choices) = mokume_codegen::compile(module, target)?;
     artifact::write(&program, path)?;
-    let size = std::fs::metadata(path).map(|m| m.len()).map_err(|e| source::unreadable(path, &e))?;
+    let size = std::fs::metadata(path).map(|m| m.len()).map_err(|e| file::unreadable(path, &e))?;
     Ok((size, choices))
 }

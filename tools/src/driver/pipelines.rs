@@ -10,6 +10,7 @@ use mokume_passes::manager::{Crash, PipelineError, PipelineReport, run_pipeline}
 use mokume_passes::pass::{Observer, PassContext};
 use mokume_passes::pipeline::Pipeline;
 use mokume_runtime::convert;
+use mokume_runtime::file;
 use std::path::{Path, PathBuf};
 
 /// How to run a pipeline.
@@ -75,7 +76,7 @@ impl Observer for Watch<'_> {
         let path = folder.join(format!("{:02}-{pass}.gir", index + 1));
         let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, &printed));
         if let Err(error) = written {
-            self.failure.get_or_insert(source::unwritable(&path, &error));
+            self.failure.get_or_insert(file::unwritable(&path, &error));
         }
         self.last = printed;
     }

@@ -5,8 +5,9 @@ use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::Module;
 use mokume_ir::text;
 use mokume_runtime::artifact;
+use mokume_runtime::file;
 use mokume_runtime::program::Program;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A model as found in a file.
@@ -72,9 +73,9 @@ fn open_text(path: &Path) -> Result<Module, Report> {
     let source = read_text(path)?;
     let sidecar = sidecar_path(path);
     match std::fs::File::open(&sidecar) {
-        Ok(file) => {
+        Ok(opened) => {
             // SAFETY: as for every mapped model file, nobody changes it while it is open.
-            let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&sidecar, &e))?;
+            let map = unsafe { memmap2::Mmap::map(&opened) }.map_err(|e| file::unreadable(&sidecar, &e))?;
             let weights = text::sidecar::read(Bytes::from_owner(map))?;
             text::parse(&source, &|hash| weights.get(hash))
         }
@@ -85,10 +86,10 @@ fn open_text(path: &Path) -> Result<Module, Report> {
 fn read_text(path: &Path) -> Result<String, Report> {
     if path == Path::new("-") {
         let mut source = String::new();
-        std::io::stdin().read_to_string(&mut source).map_err(|e| unreadable(path, &e))?;
+        std::io::stdin().read_to_string(&mut source).map_err(|e| file::unreadable(path, &e))?;
         return Ok(source);
     }
-    std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))
+    std::fs::read_to_string(path).map_err(|e| file::unreadable(path, &e))
 }
 
 /// Where the large constants of a `.gir` are.
@@ -96,50 +97,18 @@ pub fn sidecar_path(path: &Path) -> PathBuf {
     path.with_extension("safetensors")
 }
 
-/// A file that cannot be read.
-pub fn unreadable(path: &Path, error: &std::io::Error) -> Report {
-    Diagnostic::input("file::unreadable", format!("cannot read {}: {error}", path.display())).into()
-}
-
-/// A file that cannot be written.
-pub fn unwritable(path: &Path, error: &std::io::Error) -> Report {
-    Diagnostic::input("file::unwritable", format!("cannot write {}: {error}", path.display())).into()
-}
-
 /// Writes a graph as text, and its large constants beside it; `-` prints the text alone.
 ///
 /// Errors  when a file cannot be written; then neither is left behind half written.
 pub fn write_text(module: &Module, path: &Path) -> Result<(), Report> {
-    use std::io::Write;
     let printed = text::print(module);
     if path == Path::new("-") {
-        return std::io::stdout().write_all(printed.as_bytes()).map_err(|e| unwritable(path, &e));
+        return std::io::stdout().write_all(printed.as_bytes()).map_err(|e| file::unwritable(path, &e));
     }
     let sidecar = text::sidecar::write(module);
     if !sidecar.is_empty() {
         let target = sidecar_path(path);
-        write_atomic(&target, |file| sidecar.pieces().try_for_each(|piece| file.write_all(piece)))?;
+        file::write(&target, |out| sidecar.pieces().try_for_each(|piece| out.write_all(piece)))?;
     }
-    write_atomic(path, |file| file.write_all(printed.as_bytes()))
-}
-
-/// Writes a file under a temporary name beside its place and renames it when complete.
-///
-/// Errors  when it cannot be written; then the place is as it was.
-pub fn write_atomic(path: &Path, write: impl FnOnce(&mut std::io::BufWriter<&std::fs::File>) -> std::io::Result<()>) -> Result<(), Report> {
-    use std::io::Write;
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let attempt = || -> std::io::Result<()> {
-        let file = tempfile::NamedTempFile::new_in(folder)?;
-        let mut writer = std::io::BufWriter::new(file.as_file());
-        write(&mut writer)?;
-        writer.flush()?;
-        drop(writer);
-        file.persist(path)?;
-        Ok(())
-    };
-    attempt().map_err(|e| unwritable(path, &e))
+    file::write(path, |out| out.write_all(printed.as_bytes()))
 }

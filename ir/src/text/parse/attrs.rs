@@ -3,7 +3,7 @@
 use super::Parser;
 use super::cursor::Step;
 use crate::attr::Attr;
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, nearest};
 use crate::op::{Op, OpError};
 use crate::text::elements::{is_float_text, lane};
 use crate::text::lex::{Kind, Token};
@@ -98,7 +98,7 @@ impl<'t> Parser<'t, '_> {
     }
     fn unknown_op(&self, word: Token<'t>) -> Diagnostic {
         let error = self.cursor.error_at(word, "text::op::unknown", format!("there is no op {}", word.describe()));
-        match nearest(word.text, &Op::names()) {
+        match nearest(word.text, Op::names()) {
             Some(name) => error.help(format!("did you mean `{name}`?")),
             None => error,
         }
@@ -107,36 +107,4 @@ impl<'t> Parser<'t, '_> {
 
 fn is_float(token: Token<'_>) -> bool {
     matches!(token.kind, Kind::Float) || token.kind == Kind::Word && is_float_text(token.text)
-}
-
-/// The name that fewest insertions, deletions and replacements away, if few are enough.
-fn nearest<'n>(word: &str, names: &[&'n str]) -> Option<&'n str> {
-    let near = names.iter().map(|name| (distance(word, name), *name)).min()?;
-    (word.len() < 64 && near.0 <= 1 + word.len() / 4).then_some(near.1)
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(64).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offers_the_nearest_op() {
-        assert_eq!(nearest("matmull", &Op::names()), Some("matmul"));
-        assert_eq!(nearest("sofmax", &Op::names()), Some("softmax"));
-        assert_eq!(nearest("frobnicate", &Op::names()), None);
-    }
 }
