@@ -11,14 +11,11 @@ use rayon::prelude::*;
 
 /// Resizes the axes of `op.axes`.
 ///
-/// Errors  when scales or sizes are missing or out of range; for antialiasing and for types other than f32.
+/// Errors  when scales or sizes are missing or out of range; for types other than f32.
 pub fn resize(op: &Resize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = operand(inputs, 0)?;
     if x.elem() != Elem::F32 {
         return no_code("resize", x.elem());
-    }
-    if op.antialias {
-        return Err(OpError::unsupported("resize with antialiasing"));
     }
     let mut current = x.clone();
     for plan in plans(op, inputs, cx)? {
@@ -159,22 +156,23 @@ fn taps(plan: &Plan, op: &Resize, at: f64) -> Taps {
     if plan.mode == CoordinateMode::TfCropAndResize && !(0.0..=last as f64).contains(&at) {
         return vec![];
     }
-    let clamp = |position: i64| position.clamp(0, last) as usize;
+    let radius = match op.mode {
+        Interpolation::Nearest => return vec![(nearest(op.nearest, at).clamp(0, last) as usize, 1.0)],
+        Interpolation::Linear => 1.0,
+        Interpolation::Cubic => 2.0,
+    };
     let (floor, part) = (at.floor() as i64, at - at.floor());
-    match op.mode {
-        Interpolation::Nearest => vec![(clamp(nearest(op.nearest, at)), 1.0)],
-        Interpolation::Linear => merged([(floor, 1.0 - part), (floor + 1, part)].into_iter(), op, last),
-        Interpolation::Cubic => {
-            let weights = cubic(f64::from(op.cubic_a), part);
-            merged((floor - 1..).zip(weights), op, last)
-        }
-    }
+    let squeeze = if op.antialias { plan.scale.min(1.0) } else { 1.0 };
+    let first = (-radius / squeeze).floor() as i64 + 1;
+    let reach = first..2 - first;
+    merged(reach.map(|step| (floor + step, weight(op, (step as f64 - part) * squeeze))), op, last)
 }
 
 /// Taps inside the axis: those outside move to the border, or go and the rest is renormalized.
 fn merged(taps: impl Iterator<Item = (i64, f64)>, op: &Resize, last: i64) -> Taps {
     let taps: Vec<(i64, f64)> = taps.filter(|(position, _)| !op.exclude_outside || (0..=last).contains(position)).collect();
-    let sum: f64 = if op.exclude_outside { taps.iter().map(|tap| tap.1).sum() } else { 1.0 };
+    let normalize = op.exclude_outside || op.antialias;
+    let sum: f64 = if normalize { taps.iter().map(|tap| tap.1).sum() } else { 1.0 };
     taps.into_iter().map(|(position, weight)| (position.clamp(0, last) as usize, (weight / sum) as f32)).collect()
 }
 
@@ -187,21 +185,25 @@ fn nearest(mode: NearestMode, at: f64) -> i64 {
     }) as i64
 }
 
-/// Weights of the four neighbors at distance `t` after the second.
+/// Weight of a neighbor at `distance`: a triangle of radius 1, or a cubic of radius 2 with coefficient `op.cubic_a`.
 ///
 /// Source  Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981.
-fn cubic(a: f64, t: f64) -> [f64; 4] {
-    let near = |d: f64| ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0;
-    let far = |d: f64| ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a;
-    [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)]
+fn weight(op: &Resize, distance: f64) -> f64 {
+    let (a, d) = (f64::from(op.cubic_a), distance.abs());
+    match op.mode {
+        Interpolation::Cubic if d <= 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
+        Interpolation::Cubic if d < 2.0 => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
+        Interpolation::Cubic => 0.0,
+        _ => (1.0 - d).max(0.0),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(mode: Interpolation, coordinates: CoordinateMode, scale: f32, expected: &[f32]) {
-        let op = Resize {
+    fn op(mode: Interpolation, coordinates: CoordinateMode, scale: f32) -> Resize {
+        Resize {
             mode,
             coordinates,
             nearest: NearestMode::RoundPreferFloor,
@@ -215,23 +217,35 @@ mod tests {
             scales_operand: None,
             sizes: None,
             roi: false,
-        };
+        }
+    }
+
+    fn check(op: &Resize, expected: &[f32]) {
         let cx = OpContext { alloc: &|dims, elem| Tensor::zeros(dims, elem), size_of: &|_| None };
-        let out = resize(&op, &[&Tensor::f32s(&[1, 4], &[1.0, 2.0, 3.0, 4.0])], &cx).unwrap().remove(0);
+        let out = resize(op, &[&Tensor::f32s(&[1, 4], &[1.0, 2.0, 3.0, 4.0])], &cx).unwrap().remove(0);
         assert_eq!(out.slice::<f32>(), expected);
     }
 
     #[test]
     fn nearest_repeats_and_linear_interpolates() {
-        check(Interpolation::Nearest, CoordinateMode::Asymmetric, 2.0, &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
-        check(Interpolation::Linear, CoordinateMode::HalfPixel, 2.0, &[1.0, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4.0]);
-        check(Interpolation::Linear, CoordinateMode::AlignCorners, 0.5, &[1.0, 4.0]);
+        let (nearest, linear) = (Interpolation::Nearest, Interpolation::Linear);
+        check(&op(nearest, CoordinateMode::Asymmetric, 2.0), &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
+        check(&op(linear, CoordinateMode::HalfPixel, 2.0), &[1.0, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4.0]);
+        check(&op(linear, CoordinateMode::AlignCorners, 0.5), &[1.0, 4.0]);
+    }
+
+    #[test]
+    fn antialiasing_widens_the_triangle() {
+        let op = Resize { antialias: true, ..op(Interpolation::Linear, CoordinateMode::HalfPixel, 0.5) };
+        check(&op, &[1.625, 3.375]);
     }
 
     #[test]
     fn cubic_weights_sum_to_one() {
-        for t in [0.0, 0.25, 0.5, 0.9] {
-            assert!((cubic(-0.75, t).iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        let op = op(Interpolation::Cubic, CoordinateMode::HalfPixel, 2.0);
+        for part in [0.0, 0.25, 0.5, 0.9] {
+            let sum: f64 = (-1..3).map(|step| weight(&op, f64::from(step) - part)).sum();
+            assert!((sum - 1.0).abs() < 1e-12);
         }
     }
 }
