@@ -136,33 +136,3 @@ impl AsAttr for Ints {
         }
     }
 }
-
-/// Declares an enumeration whose variants are words in the text form.
-#[macro_export]
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-        impl $name {
-            /// Every variant.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-            /// Its word in the text form.
-            pub fn name(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-            /// The variant called `word`.
-            pub fn from_name(word: &str) -> Option<Self> {
-                match word { $($word => Some($name::$variant),)+ _ => None }
-            }
-        }
-        impl $crate::attr::AsAttr for $name {
-            fn to_attr(&self) -> Option<$crate::attr::Attr> {
-                Some($crate::attr::Attr::Word(self.name().into()))
-            }
-            fn from_attr(attr: Option<&$crate::attr::Attr>) -> Option<Self> {
-                match attr? { $crate::attr::Attr::Word(word) => Self::from_name(word), _ => None }
-            }
-        }
-    };
-}
