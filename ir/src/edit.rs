@@ -207,6 +207,24 @@ impl<'m> Editor<'m> {
         }
         Ok(())
     }
+    /// Infers the types of a node's outputs again, after those of its operands changed, and gives the outputs whose type is
+    /// another one now.
+    ///
+    /// Errors  when the operands do not fit the op.
+    pub fn infer_again(&mut self, node: NodeId) -> Result<Vec<ValueId>, InferError> {
+        let first = self.unknowns;
+        let types = infer::infer(self.module, self, &self.memo, &self[node].op, &self[node].inputs)?;
+        let typed: Vec<(ValueId, Type)> = self[node].outputs.iter().copied().zip(types).collect();
+        let mut changed = Vec::new();
+        for (output, ty) in typed {
+            let ty = infer::keep_known(self.ty(output), ty, first);
+            if *self.ty(output) != ty {
+                self.set_type(output, ty);
+                changed.push(output);
+            }
+        }
+        Ok(changed)
+    }
     /// Adds provenance: `node` now also does what the user's nodes of `loc` did.
     pub fn add_loc(&mut self, node: NodeId, loc: &Loc) {
         if let Some(target) = &mut self.graph_mut().nodes[node] {

@@ -8,7 +8,7 @@ use mokume_ir::diag::Report;
 use mokume_ir::dim::Symbol;
 use mokume_ir::graph::{Def, Graph, Module};
 use mokume_ir::ids::{ConstId, FuncId, Id, NodeId, ValueId};
-use mokume_ir::order::order;
+use mokume_ir::order::needed;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -97,8 +97,7 @@ impl Program {
 
 impl Schedule {
     fn new(graph: &Graph) -> Self {
-        let needed = needed(graph);
-        let nodes: Vec<NodeId> = order(graph).into_iter().filter(|id| needed[id.index()]).collect();
+        let nodes = needed(graph);
         let slots = slots(graph, &nodes);
         let source = |value: ValueId| match graph[value].def {
             Def::Const(id) => Source::Const(id),
@@ -140,20 +139,6 @@ impl Schedule {
             }
         }
     }
-}
-
-/// Nodes that some output depends on.
-fn needed(graph: &Graph) -> Vec<bool> {
-    let mut needed = vec![false; graph.node_bound()];
-    let mut values: Vec<ValueId> = graph.outputs().iter().map(|port| port.value).collect();
-    while let Some(value) = values.pop() {
-        if let Some((id, node)) = graph.producer(value)
-            && !std::mem::replace(&mut needed[id.index()], true)
-        {
-            values.extend(&node.inputs);
-        }
-    }
-    needed
 }
 
 /// A slot for every input and every output of `nodes`, in this order.

@@ -183,3 +183,15 @@ fn branches_and_observation_and_profile() {
     let trace = mokume_runtime::profile::chrome_trace(session.program(), &events);
     assert!(trace.contains("\"name\":\"neg\"") && trace.ends_with("]}\n"), "{trace}");
 }
+
+#[test]
+fn attributes_wait_for_sizes_that_data_decides() {
+    let text = r#"module "m" graph @f0 "main"(%0 "x": tensor<4 x bool>) -> ("i", "places") {
+        %1 = iota {len = 2*?0, elem = i64} : tensor<2*?0 x i64>
+        %2 = non_zero %0 : tensor<1 x ?0 x i64>
+        return %1, %2
+    }"#;
+    let module = mokume_ir::text::parse(text, &mokume_ir::text::no_data).unwrap();
+    let outputs = run(&mut session(module, 1), &[("x", Tensor::of(&[4], Elem::Bool, &[1u8, 0, 1, 1]))]);
+    assert_eq!((outputs[0].slice::<i64>(), outputs[1].slice::<i64>()), (&[0, 1, 2, 3, 4, 5][..], &[0, 2, 3][..]));
+}

@@ -229,9 +229,9 @@ impl Cx<'_, '_, '_> {
     pub fn constant(&self, value: ValueId) -> Option<&Constant> {
         self.ed.constant(value).map(|id| &self.ed.module().constants[id])
     }
-    /// Known elements, or `value` as one more operand.
+    /// Known elements, or `value` as one more operand. What data decides stays an operand: an attribute does not wait for it.
     pub fn ints(&mut self, value: ValueId, operands: &mut Vec<ValueId>) -> Ints {
-        match self.contents(value) {
+        match self.contents(value).filter(|dims| !dims.iter().any(Dim::is_unknown)) {
             Some(dims) => Ints::Known(dims),
             None => {
                 operands.push(value);

@@ -1,8 +1,8 @@
-//! Symbolic contents: the elements of small integer tensors as expressions over the dimensions.
+//! Symbolic contents: the elements of small tensors of integers as expressions over the dimensions.
 //!
-//! Exporters compute shapes with tensors (shape, gather, concatenate, reshape). Following those elements symbolically turns
-//! shapes that arrive at run time into attributes that are known when compiling. Everything here holds for all sizes of the
-//! symbols; what cannot be told is none.
+//! Exporters compute shapes with tensors (shape, gather, concatenate, reshape), sometimes in floats. Following those elements
+//! symbolically turns shapes that arrive at run time into attributes that are known when compiling. Everything here holds for
+//! all sizes of the symbols that the element type can hold; what cannot be told, or is no integer, is none.
 
 mod arithmetic;
 mod eval;
@@ -21,8 +21,10 @@ use std::collections::HashMap;
 const MAX_ELEMENTS: usize = 64;
 /// Elements that weigh more are not followed.
 const MAX_WEIGHT: usize = 256;
+/// Up to here f64 holds every integer.
+const LARGEST: f64 = (1i64 << 53) as f64;
 
-/// The elements of an integer or bool tensor of rank 0 or 1; bool is 0 and 1.
+/// The elements of a tensor of rank 0 or 1 that holds integers, whatever its element type; bool is 0 and 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     /// The elements.
@@ -122,14 +124,24 @@ fn evaluate(module: &Module, graph: &Graph, memo: &Memo, value: ValueId) -> Opti
 }
 
 fn of_constant(constant: &Constant, shape: &[usize]) -> Option<Elements> {
-    let items = constant.to_i64s()?;
+    let items = constant.to_i64s().or_else(|| integers(constant))?;
     Some(Elements { shape: shape.to_vec(), items: items.into_iter().map(Dim::from).collect() })
+}
+
+/// The numbers of a float constant that holds integers only.
+fn integers(constant: &Constant) -> Option<Vec<i64>> {
+    let integer = |number: f64| (number.fract() == 0.0 && number.abs() <= LARGEST).then_some(number as i64);
+    match constant.ty.elem {
+        Elem::F32 => constant.data.as_chunks().0.iter().map(|&bytes| integer(f32::from_le_bytes(bytes).into())).collect(),
+        Elem::F64 => constant.data.as_chunks().0.iter().map(|&bytes| integer(f64::from_le_bytes(bytes))).collect(),
+        _ => None,
+    }
 }
 
 /// The shape of a tensor that is followed.
 fn small_shape(ty: &Type) -> Option<Vec<usize>> {
     let tensor = ty.as_tensor()?;
-    if !tensor.elem.is_int() && tensor.elem != Elem::Bool {
+    if !tensor.elem.is_int() && !matches!(tensor.elem, Elem::Bool | Elem::F32 | Elem::F64) {
         return None;
     }
     let shape = tensor.shape.as_known()?;
@@ -137,10 +149,14 @@ fn small_shape(ty: &Type) -> Option<Vec<usize>> {
     (count <= MAX_ELEMENTS).then_some(shape)
 }
 
-/// Whether `item` is surely a value of `elem`. Sizes are taken to fit 32 bits.
+/// Whether `item` is surely a value of `elem`. Sizes are taken to fit 32 bits, and 24 bits where a model computes with them
+/// in f32: beyond, it would compute with other sizes than it has.
 fn representable(item: &Dim, elem: Elem) -> bool {
     let bits = elem.bits();
     match item.known() {
+        Some(n) if elem == Elem::F32 => n.abs() <= 1 << 24,
+        Some(n) if elem == Elem::F64 => n.abs() <= LARGEST as i64,
+        None if elem.is_float() => true,
         Some(n) if elem == Elem::Bool => n == 0 || n == 1,
         Some(n) if elem.is_unsigned_int() => n >= 0 && (bits >= 63 || n < 1 << bits),
         Some(n) => bits >= 64 || (-(1i64 << (bits - 1))..1i64 << (bits - 1)).contains(&n),

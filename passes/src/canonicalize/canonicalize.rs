@@ -16,7 +16,6 @@ use crate::query;
 use crate::term::{self, Rule};
 use mokume_ir::edit::Editor;
 use mokume_ir::ids::{NodeId, ValueId};
-use mokume_ir::infer::infer_types;
 use mokume_ir::order::order;
 use std::collections::HashSet;
 
@@ -75,12 +74,6 @@ fn retype(editor: &mut Editor<'_>, id: NodeId, retyped: &mut HashSet<ValueId>) -
     if !node.inputs.iter().any(|input| retyped.contains(input)) || !query::callees(&node.op).is_empty() {
         return Ok(());
     }
-    let types = infer_types(editor.module(), editor, &node.op, &node.inputs)?;
-    for (output, ty) in node.outputs.clone().into_iter().zip(types) {
-        if *editor.ty(output) != ty {
-            editor.set_type(output, ty);
-            retyped.insert(output);
-        }
-    }
+    retyped.extend(editor.infer_again(id)?);
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::query::callees;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::{Def, Module};
 use mokume_ir::ids::{ConstId, FuncId, NodeId};
+use mokume_ir::order::needed;
 use std::collections::HashSet;
 
 options! {
@@ -21,9 +22,10 @@ options! {
 
 impl Pass for Dce {
     fn run(&self, editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {
-        let mut dead: Vec<NodeId> = editor.node_ids().filter(|&id| is_dead(editor, id)).collect();
+        let needed: HashSet<NodeId> = needed(editor).into_iter().collect();
+        let mut dead: Vec<NodeId> = editor.node_ids().filter(|id| !needed.contains(id)).collect();
         while let Some(id) = dead.pop() {
-            if editor.node(id).is_none() || !is_dead(editor, id) {
+            if needed.contains(&id) || editor.node(id).is_none() || !is_unread(editor, id) {
                 continue;
             }
             if !cx.take() {
@@ -53,7 +55,7 @@ pub fn release_constants(module: &mut Module) {
     module.constants.release(|constant| constants.contains(&constant));
 }
 
-fn is_dead(editor: &Editor<'_>, id: NodeId) -> bool {
+fn is_unread(editor: &Editor<'_>, id: NodeId) -> bool {
     editor[id].outputs.iter().all(|&output| editor[output].uses.is_empty())
 }
 

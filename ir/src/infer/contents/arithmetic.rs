@@ -33,6 +33,7 @@ fn of_one(kind: UnaryKind, x: &Dim) -> Option<Dim> {
         UnaryKind::Sign if x.is_negative() => Some(Dim::from(-1i64)),
         UnaryKind::Sign if x.known() == Some(0) => Some(zero),
         UnaryKind::Relu => Some(x.call(DimFn::Max, &zero)),
+        UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Round => Some(x.clone()),
         UnaryKind::Not => x.known().map(|x| truth(x == 0)),
         _ => None,
     }
@@ -45,7 +46,8 @@ fn truth(value: bool) -> Dim {
 pub(super) fn binary(kind: BinaryKind, site: &Site<'_>) -> Option<Elements> {
     let a = site.operand(0)?.broadcast_to(site.shape)?;
     let b = site.operand(1)?.broadcast_to(site.shape)?;
-    let items = a.iter().zip(&b).map(|(a, b)| of_two(kind, a, b));
+    let is_float = (site.ty)(0)?.elem()?.is_float();
+    let items = a.iter().zip(&b).map(|(a, b)| if is_float { of_two_floats(kind, a, b) } else { of_two(kind, a, b) });
     Some(site.output(items.collect::<Option<_>>()?))
 }
 
@@ -69,6 +71,15 @@ fn of_two(kind: BinaryKind, a: &Dim, b: &Dim) -> Option<Dim> {
         BinaryKind::Gt => less(b, a).map(truth),
         BinaryKind::Le => less(b, a).map(|less| truth(!less)),
         _ => None,
+    }
+}
+
+/// Of floats that are integers: a quotient must be one for every size, and where the divisor is 0 there is none.
+fn of_two_floats(kind: BinaryKind, a: &Dim, b: &Dim) -> Option<Dim> {
+    match kind {
+        BinaryKind::Div => a.exact_div(b).filter(|_| b.is_positive() || b.is_negative()),
+        BinaryKind::Mod | BinaryKind::Fmod if !b.is_positive() => None,
+        _ => of_two(kind, a, b),
     }
 }
 

@@ -80,3 +80,20 @@ fn scatters() {
         "[b, s, 583]",
     );
 }
+
+#[test]
+fn integers_are_followed_through_floats() {
+    let size = "%2 = dims_of {dims = [s], scalar = true} : tensor<i64>\n%3 = cast %2 {to = f32, saturate = true} : tensor<f32>\n";
+    let two = "%4 = dims_of {dims = [2], scalar = true} : tensor<i64>\n%5 = cast %4 {to = f32, saturate = true} : tensor<f32>\n";
+    let with = |rest: &str| format!("{size}{two}{rest}");
+    of_shape(&with("%6 = mul %3, %5 : tensor<f32>"), "2*s");
+    of_shape(
+        &with("%6 = mul %3, %5 : tensor<f32>\n%7 = floor %6 : tensor<f32>\n%8 = cast %7 {to = i64, saturate = true} : tensor<i64>"),
+        "2*s",
+    );
+    of_shape(&with("%6 = mul %3, %5 : tensor<f32>\n%7 = div %6, %5 : tensor<f32>"), "s");
+    of_shape(&with("%6 = div %3, %5 : tensor<f32>"), "none");
+    of_shape(&with("%6 = div %3, %3 : tensor<f32>"), "none");
+    of_shape(&with("%6 = sub %5, %5 : tensor<f32>\n%7 = range %6, %5, %5 : tensor<1 x f32>"), "[0]");
+    of_shape(&with("%6 = cast %3 {to = f16, saturate = true} : tensor<f16>"), "none");
+}
