@@ -78,8 +78,7 @@ fn token_error(message: &str) -> Report {
 }
 
 fn generate(generator: &mut Generator, tokenizer: &Tokenizer, prompt: &[i64], args: &Args, talk: &Talk) -> Result<Generated, Report> {
-    let mut stream = Stream { tokenizer, ids: Vec::new(), shown: String::new(), live: !talk.json };
-    stream.start(&args.prompt);
+    let mut stream = Stream::after(tokenizer, &args.prompt, prompt, !talk.json)?;
     let start = Instant::now();
     let mut next = generator.feed(prompt)?;
     let prefill = start.elapsed();
@@ -114,26 +113,30 @@ fn ends(tokenizer: &Tokenizer, token: i64) -> bool {
 
 /// Prints text as tokens arrive; a character that spans tokens appears when it is complete.
 struct Stream<'a> {
-    tokenizer: &'a Tokenizer,
-    ids: Vec<u32>,
+    decode: Box<dyn FnMut(u32) -> tokenizers::Result<Option<String>> + 'a>,
     shown: String,
     live: bool,
 }
 
-impl Stream<'_> {
-    fn start(&self, prompt: &str) {
-        self.print(prompt);
+impl<'a> Stream<'a> {
+    /// A stream that goes on after the tokens of a prompt.
+    fn after(tokenizer: &'a Tokenizer, text: &str, prompt: &[i64], live: bool) -> Result<Self, Report> {
+        let mut decoder = tokenizer.decode_stream(false);
+        let mut stream = Stream { decode: Box::new(move |id| decoder.step(id)), shown: String::new(), live };
+        prompt.iter().try_for_each(|&token| stream.decode(token).map(drop))?;
+        stream.print(text);
+        Ok(stream)
     }
     fn push(&mut self, token: i64) -> Result<(), Report> {
-        self.ids.extend(u32::try_from(token).ok());
-        let text = self.tokenizer.decode(&self.ids, false).map_err(|e| token_error(&e.to_string()))?;
-        if !text.ends_with('\u{FFFD}')
-            && let Some(new) = text.strip_prefix(self.shown.as_str())
-        {
-            self.print(new);
-            self.shown = text;
+        if let Some(new) = self.decode(token)? {
+            self.print(&new);
+            self.shown += &new;
         }
         Ok(())
+    }
+    fn decode(&mut self, token: i64) -> Result<Option<String>, Report> {
+        let id = u32::try_from(token).map_err(|_| token_error(&format!("{token} is not a token")))?;
+        (self.decode)(id).map_err(|e| token_error(&e.to_string()))
     }
     fn print(&self, text: &str) {
         if self.live {
