@@ -7,6 +7,7 @@ use mokume::driver::pipelines::{self, PipelineOptions};
 use mokume::driver::source;
 use mokume_ir::diag::Report;
 use mokume_runtime::artifact;
+use mokume_runtime::file;
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,7 @@ impl Model {
     /// Errors  when the model does not compile or run.
     pub fn judge(&self, preset: &str, repeat: usize, threads: usize) -> Result<Judged, Report> {
         let references = self.references()?;
-        let scratch = tempfile::tempdir().map_err(|e| source::unwritable(Path::new("a temporary folder"), &e))?;
+        let scratch = tempfile::tempdir().map_err(|e| file::unwritable(Path::new("a temporary folder"), &e))?;
         let artifact_path = scratch.path().join("model.mok");
         let start = Instant::now();
         let bytes = self.compile(preset, &references, scratch.path(), &artifact_path)?;
