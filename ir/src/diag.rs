@@ -46,6 +46,15 @@ impl Diagnostic {
         self.place = Some(place.into());
         self
     }
+    /// With the name of a file before its place: `m.gir:3:7`, `m.onnx, byte 2`.
+    pub fn within(self, file: &str) -> Self {
+        let place = match &self.place {
+            Some(place) if place.starts_with(|first: char| first.is_ascii_digit()) => format!("{file}:{place}"),
+            Some(place) => format!("{file}, {place}"),
+            None => file.to_string(),
+        };
+        self.at(place)
+    }
     /// With advice.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -80,6 +89,10 @@ impl Report {
     /// The findings, at least one.
     pub fn findings(&self) -> &[Diagnostic] {
         &self.0
+    }
+    /// With the name of a file before the place of every finding.
+    pub fn within(self, file: &str) -> Self {
+        Report(self.0.into_iter().map(|finding| finding.within(file)).collect())
     }
     /// The mildest severity that explains all: input errors first.
     pub fn severity(&self) -> Severity {

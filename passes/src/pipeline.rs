@@ -134,7 +134,7 @@ fn unknown_pass(name: &str) -> Diagnostic {
     }
     match nearest(name, registry::PASSES.iter().map(|row| row.name)) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help("mokume passes"),
+        None => error.help("`mokume passes` lists all"),
     }
 }
 

@@ -47,7 +47,21 @@ pub fn find(name: &str) -> Option<&'static Row> {
 }
 
 fn make<P: Pass + Options + 'static>(options: Value) -> Result<Box<dyn Pass>, String> {
-    serde_json::from_value::<P>(options).map(|pass| Box::new(pass) as Box<dyn Pass>).map_err(|e| e.to_string())
+    serde_json::from_value::<P>(options).map(|pass| Box::new(pass) as Box<dyn Pass>).map_err(|e| plain(&e.to_string()))
+}
+
+/// A message about a value without the names of Rust's types.
+fn plain(message: &str) -> String {
+    let Some((_, expected)) = message.split_once(", expected ") else { return message.to_string() };
+    let expected = match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "i32" | "i64" => "an integer",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        other => other,
+    };
+    format!("expected {expected}")
 }
 
 fn defaults<P: Options>() -> Value {

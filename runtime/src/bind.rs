@@ -54,9 +54,11 @@ pub struct Declared {
 
 /// The given tensors in the order of `declared`.
 ///
-/// Errors  all unknown, repeated and missing names, element types and ranks that differ.
+/// Errors  all unknown, repeated and missing names, element types and ranks that differ. Names that are missing are not listed
+///         beside unknown ones, which were probably meant to be them.
 pub(crate) fn arrange(declared: &[Declared], hidden: &[&str], given: &[(String, Tensor)]) -> Result<Vec<Tensor>, Report> {
     let mut findings: Vec<Diagnostic> = given.iter().filter_map(|(name, _)| unknown(name, declared, hidden)).collect();
+    let all_known = findings.is_empty();
     let mut tensors = Vec::with_capacity(declared.len());
     for input in declared {
         let mut found = given.iter().filter(|(name, _)| *name == input.name);
@@ -65,7 +67,8 @@ pub(crate) fn arrange(declared: &[Declared], hidden: &[&str], given: &[(String, 
                 findings.extend(misfit(input, tensor));
                 tensors.push(tensor.clone());
             }
-            (None, _) => findings.push(missing(input)),
+            (None, _) if all_known => findings.push(missing(input)),
+            (None, _) => {}
             (_, Some(_)) => findings.push(Diagnostic::input("run::input::twice", format!("input \"{}\" is given twice", input.name))),
         }
     }
@@ -81,10 +84,9 @@ fn unknown(name: &str, declared: &[Declared], hidden: &[&str]) -> Option<Diagnos
         return Some(finding.help("leave it out; a new session starts without state"));
     }
     let finding = Diagnostic::input("run::input::unknown", format!("there is no input \"{name}\""));
-    Some(match nearest(name, declared.iter().map(|input| input.name.as_str())) {
-        Some(near) => finding.help(format!("did you mean \"{near}\"?")),
-        None => finding.help(format!("the inputs are {}", listed(declared))),
-    })
+    let near = nearest(name, declared.iter().map(|input| input.name.as_str()));
+    let near = near.map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
+    Some(finding.help(format!("{near}the inputs are {}", listed(declared))))
 }
 
 fn listed(declared: &[Declared]) -> String {
@@ -93,7 +95,8 @@ fn listed(declared: &[Declared]) -> String {
 }
 
 fn missing(input: &Declared) -> Diagnostic {
-    Diagnostic::input("run::input::missing", format!("input \"{}\" is missing: it expects {}", input.name, input.ty))
+    let finding = Diagnostic::input("run::input::missing", format!("input \"{}\" is missing: it expects {}", input.name, input.ty));
+    finding.help(format!("give it with -i {}=@FILE.npy, or let --random make it up", input.name))
 }
 
 fn misfit(input: &Declared, tensor: &Tensor) -> Option<Diagnostic> {

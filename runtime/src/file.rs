@@ -57,7 +57,8 @@ pub fn unreadable(path: &Path, error: &io::Error) -> Report {
             None => finding.help("check the path").into(),
         };
     }
-    let finding = Diagnostic::input("file::unreadable", format!("cannot read {}: {}", path.display(), reason(error)));
+    let why = if error.kind() == io::ErrorKind::IsADirectory { "it is a folder".into() } else { reason(error) };
+    let finding = Diagnostic::input("file::unreadable", format!("cannot read {}: {why}", path.display()));
     finding.help("give a file that you may read").into()
 }
 
@@ -67,9 +68,23 @@ pub fn unwritable(path: &Path, error: &io::Error) -> Report {
     let (why, help) = match error.kind() {
         io::ErrorKind::NotFound => (format!("there is no folder {}", folder.display()), format!("mkdir -p {}", folder.display())),
         io::ErrorKind::IsADirectory => ("it is a folder".into(), format!("name a file: {}", path.join("FILE").display())),
+        io::ErrorKind::NotADirectory => (format!("{} is no folder", folder.display()), "choose another place".into()),
         _ => (reason(error), "choose another place, or check its permissions and the space left".into()),
     };
     Diagnostic::input("file::unwritable", format!("cannot write {}: {why}", path.display())).help(help).into()
+}
+
+/// Makes a folder for results, with the folders above it.
+///
+/// Errors  `file::unwritable`.
+pub fn make_folder(path: &Path) -> Result<(), Report> {
+    fs::create_dir_all(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            let message = format!("cannot make the folder {}: a file is in its place", path.display());
+            Diagnostic::input("file::unwritable", message).help("choose another folder").into()
+        }
+        _ => unwritable(path, &error),
+    })
 }
 
 /// Whether a file could be written to `path` as far as its folder tells; to be asked before long work.

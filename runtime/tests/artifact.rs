@@ -154,7 +154,8 @@ fn errors_name_what_is_wrong() {
          help: compile the model again, or update mokume"
     );
     let cut = error(good[..good.len() - 1].to_vec());
-    assert_eq!(cut, format!("error[artifact::truncated]: the file is cut off: it has {} of {} bytes", good.len() - 1, good.len()));
+    let counts = format!("it has {} of {} bytes\n  help: copy or download the file again", good.len() - 1, good.len());
+    assert!(cut.starts_with(&format!("error[artifact::truncated]: the file is cut off: {counts}")), "{cut}");
     assert!(with(70, 1).starts_with("error[artifact::header]"));
     let last = good.len() - 1;
     let flipped = with(last, !good[last]);

@@ -62,8 +62,8 @@ fn states_are_hidden_and_come_back() {
 fn names() {
     assert_eq!(
         error(&[("id", ids(3)), ("mask", mask(3))]),
-        "error[run::input::unknown]: there is no input \"id\"\n  help: did you mean \"ids\"?\n\
-         error[run::input::missing]: input \"ids\" is missing: it expects tensor<batch x seq x i64>"
+        "error[run::input::unknown]: there is no input \"id\"\n  \
+         help: did you mean \"ids\"? the inputs are \"ids\": tensor<batch x seq x i64>, \"mask\": tensor<batch x past + seq x f32>"
     );
     assert_eq!(
         error(&[("ids", ids(3)), ("mask", mask(3)), ("past", mask(3))]),

@@ -13,10 +13,7 @@ use std::path::Path;
 pub fn load_file(path: &Path) -> Result<ModelProto, Diagnostic> {
     let unreadable = |error| Diagnostic::input("onnx::file::unreadable", format!("cannot read the model: {error}"));
     let bytes = map_file(path).map_err(unreadable).map_err(|d| d.at(path.display().to_string()))?;
-    decode(bytes).map_err(|finding| match &finding.place {
-        Some(place) => finding.clone().at(format!("{}, {place}", path.display())),
-        None => finding.at(path.display().to_string()),
-    })
+    decode(bytes).map_err(|finding| finding.within(&path.display().to_string()))
 }
 
 /// Decodes a model.

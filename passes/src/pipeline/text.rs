@@ -29,7 +29,7 @@ impl<'t> Parser<'t> {
         }
         match self.rest.chars().next() {
             None => Ok(steps),
-            Some(c) => Err(self.error(format!("expected `,` or the end, found `{c}`"))),
+            Some(_) => Err(self.error(format!("expected `,` or the end, found {}", self.found()))),
         }
     }
     fn step(&mut self) -> Result<Marked, Diagnostic> {
@@ -40,7 +40,7 @@ impl<'t> Parser<'t> {
         if self.accept('{') {
             while !self.accept('}') {
                 if !options.is_empty() {
-                    self.expect(',')?;
+                    self.expect_next('}')?;
                 }
                 self.space();
                 option_columns.push(self.column);
@@ -69,7 +69,7 @@ impl<'t> Parser<'t> {
         let mut items = vec![];
         while !self.accept(']') {
             if !items.is_empty() {
-                self.expect(',')?;
+                self.expect_next(']')?;
             }
             items.push(self.arg(depth + 1)?);
         }
@@ -108,18 +108,20 @@ impl<'t> Parser<'t> {
         self.space();
         let name = self.prefix(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-            let found = self.rest.chars().next().map_or("the end".to_string(), |c| format!("`{c}`"));
-            return Err(self.error(format!("expected {what}, found {found}")));
+            return Err(self.error(format!("expected {what}, found {}", self.found())));
         }
         self.advance(name.len());
         Ok(name.to_string())
     }
     fn expect(&mut self, c: char) -> Result<(), Diagnostic> {
-        if self.accept(c) {
-            return Ok(());
-        }
-        let found = self.rest.chars().next().map_or("the end".to_string(), |c| format!("`{c}`"));
-        Err(self.error(format!("expected `{c}`, found {found}")))
+        if self.accept(c) { Ok(()) } else { Err(self.error(format!("expected `{c}`, found {}", self.found()))) }
+    }
+    /// The comma before the next item of a list that may end with `end` instead.
+    fn expect_next(&mut self, end: char) -> Result<(), Diagnostic> {
+        if self.accept(',') { Ok(()) } else { Err(self.error(format!("expected `,` or `{end}`, found {}", self.found()))) }
+    }
+    fn found(&self) -> String {
+        self.rest.chars().next().map_or("the end".to_string(), |c| format!("`{c}`"))
     }
     fn accept(&mut self, c: char) -> bool {
         self.space();

@@ -23,6 +23,8 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const ALIGN: usize = 64;
 const HEADER: usize = 64;
 const ENTRY: usize = 64;
+/// What helps against damage.
+const AGAIN: &str = "copy or download the file again, or compile the model again";
 
 /// What a section holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,13 +134,14 @@ pub(crate) fn read(file: &Bytes, check_data: bool) -> Result<Vec<Section>, Repor
 }
 
 fn wrong(code: &'static str, message: String) -> Report {
-    Diagnostic::input(code, message).into()
+    Diagnostic::input(code, message).help(AGAIN).into()
 }
 
 /// The section table, after the checks that concern the header.
 fn checked_table(file: &[u8]) -> Result<&[u8], Report> {
     if !file.starts_with(&MAGIC) {
-        let finding = Diagnostic::input("artifact::magic", "this is not a mokume artifact: the first 8 bytes are wrong");
+        let why = if file.is_empty() { "the file is empty" } else { "the first 8 bytes are wrong" };
+        let finding = Diagnostic::input("artifact::magic", format!("this is not a mokume artifact: {why}"));
         return Err(finding.help("compile a model with: mokume compile model.onnx -o model.mok").into());
     }
     let version = (file.len() >= 12).then(|| u32_at(file, 8)).ok_or_else(|| truncated(file.len(), HEADER))?;
@@ -204,7 +207,7 @@ fn check_contents(sections: &[Section], table: &[u8], check_data: bool) -> Resul
     let findings: Vec<_> = corrupt
         .map(|(index, (section, _))| {
             let message = format!("the checksum of section {index} ({}) differs: the file is corrupt", section.kind.name());
-            Diagnostic::input("artifact::section::checksum", message)
+            Diagnostic::input("artifact::section::checksum", message).help(AGAIN)
         })
         .collect();
     Report::from_findings(findings).map_or(Ok(()), Err)

@@ -69,7 +69,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Program, Report> {
     // SAFETY: the file must not change while it is mapped, as the module documentation says.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
     let vouched = || if options.trust == Trust::Owner { trust::check_owner(&file) } else { Ok(()) };
-    program(Bytes::from_owner(map), options, &vouched).map_err(|report| at(report, path))
+    program(Bytes::from_owner(map), options, &vouched).map_err(|report| report.within(&path.display().to_string()))
 }
 
 /// Reads a program; large constants are views of `bytes`.
@@ -101,10 +101,4 @@ fn sections(program: &Program) -> Vec<Section> {
     let mut encoder = Encoder::default();
     let manifest = encoder.program(program);
     encoder.sections(manifest.encode_to_vec().into())
-}
-
-/// The report with the file's name as the place of every finding.
-fn at(report: Report, path: &Path) -> Report {
-    let findings = report.findings().iter().map(|finding| finding.clone().at(path.display().to_string())).collect();
-    Report::from_findings(findings).unwrap_or(report)
 }

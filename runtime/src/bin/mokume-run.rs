@@ -148,11 +148,12 @@ fn median_ms(session: &mut Session, inputs: &Inputs, times: usize) -> Result<f64
 }
 
 fn broken(path: &Path, why: impl std::fmt::Display) -> Report {
-    Diagnostic::input("tensor::broken", format!("{} is not a tensor file: {why}", path.display())).into()
+    let finding = Diagnostic::input("tensor::broken", format!("{} is not a tensor file: {why}", path.display()));
+    finding.help("write it with numpy.save").into()
 }
 
 fn write_outputs(folder: &Path, outputs: &Inputs) -> Result<(), Report> {
-    std::fs::create_dir_all(folder).map_err(|error| file::unwritable(folder, &error))?;
+    file::make_folder(folder)?;
     for (name, tensor) in outputs {
         let path = folder.join(format!("{}.npy", name.replace(['/', '\\', ':'], "_")));
         let bytes = npy::write(tensor).map_err(|why| unwritten(name, &why))?;

@@ -8,7 +8,6 @@ use crate::report::table::{Table, bytes, milliseconds};
 use mokume_ir::diag::Report;
 use mokume_ir::graph::Module;
 use mokume_passes::manager::PipelineReport;
-use mokume_runtime::file;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -48,7 +47,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     options::existing(&args.model)?;
     let pipeline = compile::pipeline(args.pipeline.pipeline.as_deref(), args.pipeline.preset.as_deref())?;
     let target = compile::target(&args.target)?;
-    file::check_writable(&args.output)?;
+    source::check_output(&args.output, "compile", "mok")?;
     let start = Instant::now();
     let mut module = source::open_graph(&args.model)?;
     let nodes_before = module.main().node_count();

@@ -59,7 +59,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     use_threads(talk);
     let scratch = tempfile::tempdir().map_err(|e| file::unwritable(Path::new("a temporary folder"), &e))?;
     let folder = args.keep.as_deref().unwrap_or(scratch.path());
-    std::fs::create_dir_all(folder).map_err(|e| file::unwritable(folder, &e))?;
+    file::make_folder(folder)?;
     let picture = draw();
     let calibration = Calibration::write(folder, &picture)?;
     let mut reference = None;

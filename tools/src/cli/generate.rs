@@ -70,7 +70,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
 fn tokenizer(path: &Path) -> Result<Tokenizer, Report> {
     options::existing(path)?;
     Tokenizer::from_file(path)
-        .map_err(|e| Diagnostic::input("generate::tokenizer", format!("{} is not a tokenizer: {e}", path.display())).into())
+        .map_err(|e| Diagnostic::input("generate::tokenizer", format!("{} is not a tokenizer: {e}", path.display())))
+        .map_err(|finding| finding.help("give the tokenizer.json that came with the model").into())
 }
 
 fn token_error(message: &str) -> Report {

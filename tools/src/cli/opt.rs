@@ -4,7 +4,7 @@ use crate::cli::compile::{explain, rewrite, use_threads};
 use crate::cli::options::{self, PipelineArgs};
 use crate::cli::talk::Talk;
 use crate::driver::{compile, source};
-use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::diag::Report;
 use std::path::{Path, PathBuf};
 
 /// Run passes on a model and write the graph (.gir, or - for stdout)
@@ -26,10 +26,8 @@ pub struct Args {
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     use_threads(talk);
     options::existing(&args.model)?;
-    if args.output != Path::new("-") && source::Format::of(&args.output)? != source::Format::Gir {
-        return Err(Diagnostic::unsupported("opt::format", format!("cannot write {}", args.output.display()))
-            .help("end the output in .gir")
-            .into());
+    if args.output != Path::new("-") {
+        source::check_output(&args.output, "opt", "gir")?;
     }
     let pipeline = compile::pipeline(args.pipeline.pipeline.as_deref(), args.pipeline.preset.as_deref())?;
     let mut module = source::open_graph(&args.model)?;

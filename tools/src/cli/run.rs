@@ -62,6 +62,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     for assumed in &given.assumed {
         talk.say(format!("assuming {assumed}"));
     }
+    check_outputs(args)?;
     let start = Instant::now();
     let outputs = session.run(&given.tensors)?;
     let first = start.elapsed();
@@ -83,12 +84,17 @@ fn repeat(session: &mut Session, inputs: &[(String, Tensor)], times: usize) -> R
     Ok(durations.get(times / 2).copied())
 }
 
+/// Before the run, which may be long.
+fn check_outputs(args: &Args) -> Result<(), Report> {
+    args.output.as_deref().map_or(Ok(()), file::make_folder)?;
+    args.outputs.as_deref().map_or(Ok(()), file::check_writable)
+}
+
 fn write_outputs(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Report> {
     if let Some(path) = &args.outputs {
         archive::write_npz(path, outputs)?;
     }
     let Some(folder) = &args.output else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|e| file::unwritable(folder, &e))?;
     for (name, tensor) in outputs {
         archive::write_npy(&folder.join(file_name(name)?), name, tensor)?;
     }

@@ -72,5 +72,6 @@ fn encode(path: &Path, name: &str, tensor: &Tensor) -> Result<Vec<u8>, Report> {
 }
 
 fn broken(path: &Path, message: &str) -> Report {
-    Diagnostic::input("tensor::broken", format!("{} is not a tensor file: {message}", path.display())).into()
+    let finding = Diagnostic::input("tensor::broken", format!("{} is not a tensor file: {message}", path.display()));
+    finding.help("write it with numpy.save or numpy.savez").into()
 }

@@ -1,11 +1,11 @@
 //! Inputs of a run: from files, or seeded random values with symbolic sizes set small.
 
 use crate::driver::archive;
-use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::diag::{Diagnostic, Report, nearest};
 use mokume_ir::dim::{Dim, Symbol};
 use mokume_ir::types::{Elem, Type};
 use mokume_runtime::tensor::Tensor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where inputs come from.
@@ -33,11 +33,15 @@ pub struct Inputs {
 
 /// Gathers inputs for ports `(name, type)`.
 ///
-/// Errors  when a file is broken or, without `random`, an input is missing.
+/// Errors  when a file is broken, a size is for no symbol, or an archive lacks an array that no other file gives.
 pub fn gather(spec: &InputSpec, ports: &[(String, Type)]) -> Result<Inputs, Report> {
+    check_sizes(spec, ports)?;
     let mut tensors = Vec::new();
     if let Some(path) = &spec.npz {
         tensors.extend(archive::read_npz(path)?);
+        let given = spec.files.iter().map(|(name, _)| name.as_str());
+        let wanted = ports.iter().filter(|(name, _)| !spec.random && !given.clone().any(|given| given == name));
+        check_archive(path, &tensors, wanted)?;
     }
     for (name, path) in &spec.files {
         tensors.push((name.clone(), archive::read_tensor(path)?));
@@ -47,6 +51,21 @@ pub fn gather(spec: &InputSpec, ports: &[(String, Type)]) -> Result<Inputs, Repo
         fill_random(spec, ports, &mut inputs)?;
     }
     Ok(inputs)
+}
+
+/// Whether an archive holds an array for every port that is `wanted` of it.
+///
+/// Errors  `run::input::archive`, listing what the archive holds.
+pub fn check_archive<'p>(path: &Path, arrays: &[(String, Tensor)], wanted: impl Iterator<Item = &'p (String, Type)>) -> Result<(), Report> {
+    let held: Vec<_> = arrays.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let missing = wanted.filter(|(name, _)| arrays.iter().all(|(array, _)| array != name));
+    let finding = |(name, ty): &(String, Type)| {
+        let message = format!("{} has no array for input \"{name}\", which expects {ty}", path.display());
+        let help =
+            if held.is_empty() { "it is empty".into() } else { format!("its arrays are {}; name them as the inputs", held.join(", ")) };
+        Diagnostic::input("run::input::archive", message).help(help)
+    };
+    Report::from_findings(missing.map(finding).collect()).map_or(Ok(()), Err)
 }
 
 /// `name=@path`
@@ -65,9 +84,29 @@ pub fn parse_assignment(text: &str) -> Result<(String, PathBuf), Report> {
 ///
 /// Errors  `args::dim` when it has another form.
 pub fn parse_size(text: &str) -> Result<(String, i64), Report> {
-    text.split_once('=')
-        .and_then(|(name, size)| Some((name.to_string(), size.parse().ok().filter(|&s| s >= 0)?)))
-        .ok_or_else(|| Diagnostic::input("args::dim", format!("`{text}` does not give a symbol a size")).help("write --dim batch=2").into())
+    text.split_once('=').and_then(|(name, size)| Some((name.to_string(), size.parse().ok().filter(|&s| s >= 0)?))).ok_or_else(|| {
+        Diagnostic::input("args::dim", format!("`{text}` does not give a symbol a size"))
+            .help("write --dim NAME=SIZE, such as --dim batch=2")
+            .into()
+    })
+}
+
+/// Every size must be for a symbol of the model.
+fn check_sizes(spec: &InputSpec, ports: &[(String, Type)]) -> Result<(), Report> {
+    let mut known = BTreeSet::new();
+    for dim in ports.iter().flat_map(|(_, ty)| ty.dims().unwrap_or(&[])) {
+        dim.symbols(&mut |symbol| {
+            known.insert(symbol.name().to_string());
+        });
+    }
+    let finding = |name: &String| {
+        let near = nearest(name, known.iter().map(String::as_str)).map_or(String::new(), |near| format!("did you mean `{near}`? "));
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
+        let help = if known.is_empty() { "every size is fixed".into() } else { format!("{near}symbols are {}", known.join(", ")) };
+        Diagnostic::input("args::dim", format!("no input has a size `{name}`")).help(help)
+    };
+    let findings = spec.sizes.keys().filter(|name| !known.contains(*name)).map(finding).collect();
+    Report::from_findings(findings).map_or(Ok(()), Err)
 }
 
 fn fill_random(spec: &InputSpec, ports: &[(String, Type)], inputs: &mut Inputs) -> Result<(), Report> {

@@ -1,7 +1,7 @@
 //! Runs pipelines on modules with the runtime as executor: dumps, calibration data, crash reports.
 
 use crate::driver::executor::RuntimeExecutor;
-use crate::driver::{archive, source};
+use crate::driver::{archive, inputs, source};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::Module;
 use mokume_ir::text;
@@ -36,10 +36,11 @@ pub fn apply(
     options: &PipelineOptions,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<PipelineReport, Report> {
+    let calibration = options.calibration.iter().map(|path| calibration_set(path, module)).collect::<Result<_, _>>()?;
     let executor = RuntimeExecutor::default();
     let mut watch = Watch { dump: options.dump.as_deref(), last: String::new(), failure: None, progress };
     let mut cx = PassContext::new(&executor, &mut watch);
-    cx.calibration = options.calibration.iter().map(|path| calibration_set(path)).collect::<Result<_, _>>()?;
+    cx.calibration = calibration;
     cx.verify_each = options.verify_each;
     cx.edit_limit = options.edit_limit;
     let outcome = run_pipeline(module, pipeline, &mut cx);
@@ -51,8 +52,15 @@ pub fn apply(
     }
 }
 
-fn calibration_set(path: &Path) -> Result<Named, Report> {
-    Ok(archive::read_npz(path)?.into_iter().map(|(name, tensor)| (name, convert::to_constant(&tensor))).collect())
+/// One run's inputs; states begin empty.
+fn calibration_set(path: &Path, module: &Module) -> Result<Named, Report> {
+    let arrays = archive::read_npz(path)?;
+    let main = module.main();
+    let is_state = |index: usize| main.states.iter().any(|state| state.input as usize == index);
+    let ports = main.inputs().iter().enumerate().filter(|(index, _)| !is_state(*index));
+    let ports: Vec<_> = ports.map(|(_, port)| (port.name.clone(), main.ty(port.value).clone())).collect();
+    inputs::check_archive(path, &arrays, ports.iter())?;
+    Ok(arrays.into_iter().map(|(name, tensor)| (name, convert::to_constant(&tensor))).collect())
 }
 
 /// Dumps the graph after every pass that changed it, numbered.
@@ -74,9 +82,9 @@ impl Observer for Watch<'_> {
             return;
         }
         let path = folder.join(format!("{:02}-{pass}.gir", index + 1));
-        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, &printed));
-        if let Err(error) = written {
-            self.failure.get_or_insert(file::unwritable(&path, &error));
+        let written = file::make_folder(folder).and_then(|()| file::write(&path, |out| out.write_all(printed.as_bytes())));
+        if let Err(report) = written {
+            self.failure.get_or_insert(report);
         }
         self.last = printed;
     }

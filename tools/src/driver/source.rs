@@ -46,6 +46,18 @@ impl Format {
     }
 }
 
+/// Whether `mokume verb` can write to `path`, which must end in `.extension`.
+///
+/// Errors  `file::unwritable`, `file::format`.
+pub fn check_output(path: &Path, verb: &str, extension: &str) -> Result<(), Report> {
+    file::check_writable(path)?;
+    if path.extension().is_some_and(|found| found == extension) {
+        return Ok(());
+    }
+    let finding = Diagnostic::input("file::format", format!("`mokume {verb}` writes .{extension}, not {}", path.display()));
+    Err(finding.help(format!("-o {}", path.with_extension(extension).display())).into())
+}
+
 /// Opens a model.
 ///
 /// Errors  when the file is missing, broken or holds something that is not supported.
@@ -72,15 +84,16 @@ pub fn open_graph(path: &Path) -> Result<Module, Report> {
 fn open_text(path: &Path) -> Result<Module, Report> {
     let source = read_text(path)?;
     let sidecar = sidecar_path(path);
-    match std::fs::File::open(&sidecar) {
+    let parsed = match std::fs::File::open(&sidecar) {
         Ok(opened) => {
             // SAFETY: as for every mapped model file, nobody changes it while it is open.
             let map = unsafe { memmap2::Mmap::map(&opened) }.map_err(|e| file::unreadable(&sidecar, &e))?;
-            let weights = text::sidecar::read(Bytes::from_owner(map))?;
+            let weights = text::sidecar::read(Bytes::from_owner(map)).map_err(|report| report.within(&sidecar.display().to_string()))?;
             text::parse(&source, &|hash| weights.get(hash))
         }
         Err(_) => text::parse(&source, &text::no_data),
-    }
+    };
+    parsed.map_err(|report| report.within(&path.display().to_string()))
 }
 
 fn read_text(path: &Path) -> Result<String, Report> {

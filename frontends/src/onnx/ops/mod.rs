@@ -21,6 +21,7 @@ pub mod shape;
 pub mod signal;
 
 use super::cx::{Cx, Fault, Outcome};
+use mokume_ir::diag::nearest;
 
 /// Turns a node into core ops.
 pub type Handler = fn(&mut Cx<'_, '_, '_>) -> Outcome;
@@ -55,12 +56,21 @@ const FAMILIES: &[&[Row]] = &[
 ///
 /// Errors  `Fault::Unsupported` when there is none.
 pub fn find(domain: &str, op_type: &str) -> Result<Handler, Fault> {
-    let families: &[&[Row]] = match domain {
-        "" => FAMILIES,
-        _ => &[],
-    };
-    let row = families.iter().flat_map(|rows| rows.iter()).find(|row| row.0 == op_type);
-    row.map(|row| row.1).ok_or_else(|| Fault::unsupported("the operator is not supported"))
+    if !domain.is_empty() {
+        return Err(Fault::unsupported(format!("operators of the domain \"{domain}\" are not supported")));
+    }
+    let rows = || FAMILIES.iter().flat_map(|rows| rows.iter());
+    match rows().find(|row| row.0 == op_type) {
+        Some(row) => Ok(row.1),
+        None => Err(no_operator(nearest(op_type, rows().map(|row| row.0)))),
+    }
+}
+
+fn no_operator(near: Option<&str>) -> Fault {
+    Fault::unsupported(match near {
+        Some(near) => format!("the operator is not supported; \"{near}\" is"),
+        None => "the operator is not supported".into(),
+    })
 }
 
 /// The name of a domain in messages.

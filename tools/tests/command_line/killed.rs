@@ -1,0 +1,106 @@
+//! A compilation that is told to end, or is killed, leaves no output file and what was there before.
+
+use crate::desk::{Desk, deep_model};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const COMPILE: &str = "-q compile m.onnx -o m.mok";
+
+/// Interrupt, terminate: the process may clean up. Kill: it may not.
+const SIGNALS: [(i32, &str); 3] = [(2, "INT"), (15, "TERM"), (9, "KILL")];
+
+/// A folder with a model, the artifact it compiles to, and how long that takes.
+struct Case {
+    desk: Desk,
+    complete: Vec<u8>,
+    time: Duration,
+}
+
+impl Case {
+    fn new() -> Self {
+        let desk = Desk::new();
+        desk.put("m.onnx", deep_model(12, 1024));
+        let start = Instant::now();
+        assert!(desk.mokume(COMPILE).status.success());
+        let time = start.elapsed();
+        let complete = fs::read(desk.path("m.mok")).unwrap();
+        Case { desk, complete, time }
+    }
+    /// Starts a compilation over nothing, or over an older file.
+    fn start(&self, old: bool) -> Child {
+        let _ = fs::remove_file(self.desk.path("m.mok"));
+        if old {
+            self.desk.put("m.mok", "old");
+        }
+        self.desk.command(COMPILE).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+    /// A process that sends the signal when it has seen the temporary file `looks` times.
+    fn watch(&self, child: &Child, signal: &str, looks: u32) -> Child {
+        let id = child.id();
+        let see = format!("if [ -e \"$f\" ]; then i=$((i+1)); [ $i -ge {looks} ] && kill -{signal} {id} && exit; fi");
+        let script = format!("i=0; while kill -0 {id}; do for f in .mokume-*.part; do {see}; done; done");
+        self.shell(&script).spawn().unwrap()
+    }
+    fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.current_dir(self.desk.path("")).args(["-c", script]).stderr(Stdio::null());
+        command
+    }
+    /// Waits for the end and checks what is left; true when the signal made it.
+    fn finish(&self, mut child: Child, (number, name): (i32, &str), old: bool) -> bool {
+        let status = child.wait().unwrap();
+        assert!(status.success() || status.signal() == Some(number), "{name}: {status}");
+        let found = fs::read(self.desk.path("m.mok")).ok();
+        match found.as_deref() {
+            Some(b"old") => assert!(old && !status.success(), "{name}: the old file stays only when the new one does not come"),
+            Some(bytes) => assert!(bytes == self.complete, "{name}: {} of {} bytes", bytes.len(), self.complete.len()),
+            None => assert!(!old && !status.success(), "{name}: the file is gone"),
+        }
+        if number == 9 {
+            self.clear_parts();
+        }
+        let expected: &[&str] = if found.is_some() { &["m.mok", "m.onnx"] } else { &["m.onnx"] };
+        assert_eq!(self.desk.names(), expected, "{name}");
+        !status.success()
+    }
+    fn clear_parts(&self) {
+        let parts = self.desk.names().into_iter().filter(|name| name.starts_with(".mokume-") && name.ends_with(".part"));
+        parts.for_each(|part| fs::remove_file(self.desk.path(&part)).unwrap());
+    }
+}
+
+#[test]
+fn at_any_moment() {
+    let case = Case::new();
+    for signal in SIGNALS {
+        let mut ended = 0;
+        for step in 0..6 {
+            let old = step % 2 == 1;
+            let child = case.start(old);
+            sleep(case.time * step / 5);
+            // A process that has ended already takes no signal.
+            let _ = case.shell(&format!("kill -{} {}", signal.1, child.id())).status();
+            ended += usize::from(case.finish(child, signal, old));
+        }
+        assert!(ended >= 2, "{signal:?} came too late {ended} times");
+    }
+}
+
+#[test]
+fn while_the_file_is_written() {
+    let case = Case::new();
+    for signal in SIGNALS {
+        let mut ended = 0;
+        for step in 0..6 {
+            let old = step % 2 == 1;
+            let child = case.start(old);
+            let mut watcher = case.watch(&child, signal.1, 1 + 40 * step);
+            ended += usize::from(case.finish(child, signal, old));
+            watcher.wait().unwrap();
+        }
+        assert!(ended > 0, "{signal:?}: no file was being written");
+    }
+}

@@ -1,0 +1,8 @@
+//! The program `mokume` as its user meets it: what it says, and what it leaves behind.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod desk;
+mod errors;
+#[cfg(unix)]
+mod killed;
+mod same_bytes;
