@@ -45,7 +45,7 @@ fn unknown_preset(name: &str) -> Report {
 /// Errors  when the model is missing, broken or not supported.
 pub fn runnable(path: &Path) -> Result<Program, Report> {
     match source::open(path, &artifact::ReadOptions::default())? {
-        Source::Compiled(program) => Ok(program),
+        Source::Compiled(program) => Ok(*program),
         Source::Graph(mut module) => {
             if source::Format::of(path)? == source::Format::Onnx {
                 let default = pipeline(None, None)?;

@@ -15,7 +15,7 @@ pub enum Source {
     /// A graph, still to be lowered.
     Graph(Module),
     /// A compiled artifact.
-    Compiled(Program),
+    Compiled(Box<Program>),
 }
 
 /// What a file holds, by its extension.
@@ -63,7 +63,7 @@ pub fn check_output(path: &Path, verb: &str, extension: &str) -> Result<(), Repo
 /// Errors  when the file is missing, broken or holds something that is not supported.
 pub fn open(path: &Path, options: &artifact::ReadOptions) -> Result<Source, Report> {
     match Format::of(path)? {
-        Format::Mok => artifact::read(path, options).map(Source::Compiled),
+        Format::Mok => artifact::read(path, options).map(|program| Source::Compiled(Box::new(program))),
         _ => open_graph(path).map(Source::Graph),
     }
 }
