@@ -485,7 +485,7 @@ ops! {
         /// Steps after scaling.
         epilogue: Vec<Epilogue>,
     }
-    /// Convolution as `bit_matmul`: w [o, i/groups * kernel...] quantized, rows of patches in the order i, then kernel axes.
+    /// Convolution as `bit_matmul`: w [o, kernel... * i/groups] quantized, rows of patches in the order kernel axes, then i.
     /// Padding is the real value 0. `a_scale` is `tensor` or `static`. (x, w, epilogue operands...)
     BitConv = "bit_conv" {
         /// Kernel sizes.

@@ -63,7 +63,7 @@ fn product(editor: &Editor<'_>, id: NodeId) -> Result<Term, Miss> {
     let node = &editor[id];
     let weight = match &node.op {
         Op::Matmul(op) if op.transpose_b && !op.transpose_a => dequantized(editor, node.inputs[1]),
-        Op::Conv(_) => dequantized(editor, reshaped(editor, node.inputs[1])),
+        Op::Conv(_) => dequantized(editor, filter_rows(editor, node.inputs[1])?),
         _ => None,
     };
     let weight = weight.filter(|&weight| is_packed_weight(editor, weight)).ok_or(Miss::NoMatch)?;
@@ -83,11 +83,22 @@ fn dequantized(editor: &Editor<'_>, value: ValueId) -> Option<ValueId> {
     matches!(node.op, Op::Dequantize(_)).then(|| node.inputs[0])
 }
 
-fn reshaped(editor: &Editor<'_>, value: ValueId) -> ValueId {
-    match editor.producer(value) {
-        Some((_, node)) if matches!(node.op, Op::Reshape(_)) => node.inputs[0],
-        _ => value,
+/// The rows, tap by tap, of which the weights of a convolution are made.
+fn filter_rows(editor: &Editor<'_>, weight: ValueId) -> Result<ValueId, Miss> {
+    let (_, node) = editor.producer(weight).ok_or(Miss::NoMatch)?;
+    let dims = editor.ty(weight).dims().unwrap_or_default();
+    let last = dims.len() as i64 - 1;
+    let by_tap: Vec<i64> = [0, last].into_iter().chain(1..last).collect();
+    match &node.op {
+        Op::Transpose(op) if op.perm == by_tap => reshaped(editor, node.inputs[0]).ok_or(Miss::NoMatch),
+        Op::Reshape(_) if dims.iter().skip(2).all(|dim| dim.known() == Some(1)) => Ok(node.inputs[0]),
+        _ => Err(Miss::NoMatch),
     }
+}
+
+fn reshaped(editor: &Editor<'_>, value: ValueId) -> Option<ValueId> {
+    let (_, node) = editor.producer(value)?;
+    matches!(node.op, Op::Reshape(_)).then(|| node.inputs[0])
 }
 
 /// A quantized constant matrix with scales per tensor, row, or block along the sum.

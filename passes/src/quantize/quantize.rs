@@ -26,7 +26,7 @@ use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
 use mokume_ir::ids::{ConstId, FuncId, NodeId};
-use mokume_ir::op::{Dequantize, Matmul, Op, Quantize as QuantizeOp};
+use mokume_ir::op::{Dequantize, Matmul, Op, Quantize as QuantizeOp, Transpose};
 use mokume_ir::order::order;
 use mokume_ir::quant::{Granularity, Levels, QuantType};
 use std::collections::HashMap;
@@ -207,7 +207,7 @@ fn check_bits(option: &str, bits: u8, levels: Levels) -> Result<(), PassError> {
 
 fn quantize_weight(editor: &Editor<'_>, site: &Site, rounding: Rounding, group: usize) -> Constant {
     let constant = &editor.module().constants[site.weight];
-    weights::quantize(Matrix { constant, rows: site.rows, cols: site.cols, transposed: site.transposed }, rounding, group)
+    weights::quantize(Matrix { constant, rows: site.rows, cols: site.cols, taps: site.taps, transposed: site.transposed }, rounding, group)
 }
 
 /// The product on dequantized operands.
@@ -221,9 +221,20 @@ fn product(editor: &Editor<'_>, site: &Site, weight: Constant, plan: &Plan, rang
     if !site.conv {
         return apply(Matmul { transpose_a: false, transpose_b: true }, [x, weight]);
     }
-    let dims: Vec<Dim> = editor.ty(node.inputs[1]).dims().unwrap_or_default().to_vec();
     let bias = node.inputs[2..].iter().map(|&bias| Term::Value(bias));
-    apply(node.op.clone(), [x, reshape_to(weight, &dims)].into_iter().chain(bias))
+    apply(node.op.clone(), [x, filters(editor, site, weight)].into_iter().chain(bias))
+}
+
+/// Rows of taps and channels as the weights of the convolution: channels, then kernel axes.
+fn filters(editor: &Editor<'_>, site: &Site, weight: Term) -> Term {
+    let mut dims: Vec<Dim> = editor.ty(editor[site.node].inputs[1]).dims().unwrap_or_default().to_vec();
+    if site.taps == 1 {
+        return reshape_to(weight, &dims);
+    }
+    dims[1..].rotate_left(1);
+    let last = dims.len() as i64 - 1;
+    let perm = [0, last].into_iter().chain(1..last).collect();
+    apply(Transpose { perm }, [reshape_to(weight, &dims)])
 }
 
 /// The activations of a site, rounded.

@@ -21,6 +21,8 @@ pub struct Site {
     pub rows: usize,
     /// Terms of a sum.
     pub cols: usize,
+    /// Elements of the kernel of a convolution; 1 for a matmul.
+    pub taps: usize,
     /// The weight is stored `[cols, rows]`.
     pub transposed: bool,
     /// A convolution, else a matmul.
@@ -64,7 +66,7 @@ fn matmul(editor: &Editor<'_>, id: NodeId, node: &Node, op: &Matmul) -> Result<S
     }
     let [first, second] = constant.dims()[..] else { return skip("the weight is not a matrix") };
     let (rows, cols) = if op.transpose_b { (first, second) } else { (second, first) };
-    Ok(Site { node: id, x, weight, rows, cols, transposed: !op.transpose_b, conv: false })
+    Ok(Site { node: id, x, weight, rows, cols, taps: 1, transposed: !op.transpose_b, conv: false })
 }
 
 fn conv(editor: &Editor<'_>, id: NodeId, node: &Node, groups: i64) -> Result<Site, Miss> {
@@ -74,8 +76,8 @@ fn conv(editor: &Editor<'_>, id: NodeId, node: &Node, groups: i64) -> Result<Sit
     if groups > 1 && dims[1] == 1 {
         return skip("depthwise: there is one input channel per output, so codes would save nothing");
     }
-    let (rows, cols) = (dims[0], dims[1..].iter().product());
-    Ok(Site { node: id, x: node.inputs[0], weight, rows, cols, transposed: false, conv: true })
+    let (rows, cols, taps) = (dims[0], dims[1..].iter().product(), dims[2..].iter().product());
+    Ok(Site { node: id, x: node.inputs[0], weight, rows, cols, taps, transposed: false, conv: true })
 }
 
 fn weight<'e>(editor: &'e Editor<'_>, value: ValueId) -> Result<(ConstId, &'e Constant), Miss> {

@@ -17,6 +17,8 @@ pub struct Matrix<'c> {
     pub rows: usize,
     /// Elements per row: terms of a sum.
     pub cols: usize,
+    /// Elements of the kernel of a convolution, whose rows are stored channel by channel and read tap by tap.
+    pub taps: usize,
     /// The data is `[cols, rows]`.
     pub transposed: bool,
 }
@@ -64,7 +66,8 @@ fn quantize_row(row: &[f32], rounding: Rounding, group: usize, codes: &mut [u8],
 fn read_rows(matrix: Matrix<'_>, first: usize, count: usize) -> Vec<f32> {
     let data = matrix.constant.data.as_chunks::<4>().0;
     if !matrix.transposed {
-        return data[first * matrix.cols..(first + count) * matrix.cols].iter().map(|&b| f32::from_le_bytes(b)).collect();
+        let rows = data[first * matrix.cols..(first + count) * matrix.cols].chunks_exact(matrix.cols.max(1));
+        return rows.flat_map(|row| by_tap(row, matrix.taps)).map(f32::from_le_bytes).collect();
     }
     let mut rows = vec![0f32; count * matrix.cols];
     for col in 0..matrix.cols {
@@ -73,6 +76,11 @@ fn read_rows(matrix: Matrix<'_>, first: usize, count: usize) -> Vec<f32> {
         }
     }
     rows
+}
+
+/// A row of `[channels, taps]`, tap by tap.
+fn by_tap(row: &[[u8; 4]], taps: usize) -> impl Iterator<Item = [u8; 4]> {
+    (0..taps).flat_map(move |tap| row[tap..].iter().step_by(taps).copied())
 }
 
 /// Codes side by side, first in the low bits.
@@ -110,12 +118,19 @@ mod tests {
         let (straight, across) = (Constant::f32s(&[rows, cols], &straight), Constant::f32s(&[cols, rows], &across));
         for group in [0, 16, 64] {
             let rounding = Rounding { bits: 3, levels: Levels::Signed, search: true };
-            let a = quantize(Matrix { constant: &straight, rows, cols, transposed: false }, rounding, group);
-            let b = quantize(Matrix { constant: &across, rows, cols, transposed: true }, rounding, group);
+            let a = quantize(Matrix { constant: &straight, rows, cols, taps: 1, transposed: false }, rounding, group);
+            let b = quantize(Matrix { constant: &across, rows, cols, taps: 1, transposed: true }, rounding, group);
             assert_eq!(a.hash, b.hash);
             let scales = if group == 16 { 4 * rows } else { rows };
             assert_eq!(a.quant.map(|q| q.scales.len()), Some(4 * scales));
         }
+    }
+
+    #[test]
+    fn rows_of_convolutions_go_tap_by_tap() {
+        let channels_first = Constant::f32s(&[1, 2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let matrix = Matrix { constant: &channels_first, rows: 1, cols: 6, taps: 3, transposed: false };
+        assert_eq!(read_rows(matrix, 0, 1), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 
     #[test]

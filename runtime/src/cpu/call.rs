@@ -62,6 +62,16 @@ impl Product {
             self.multiply_last(rows, whole, &out);
         }
     }
+    /// Computes f32 results of all `rows` on this thread, in lines of whole tiles.
+    ///
+    /// Panics  as [`Product::multiply`].
+    pub fn fill(&self, rows: &Rows, y: &mut [f32]) {
+        let (count, stride) = (rows.scales.len(), self.layout.tiles() * LANES);
+        assert_eq!(self.spec.store, Store::Scaled, "kernel {}", self.spec);
+        assert_eq!(y.len(), count * stride, "results of {count} rows");
+        // SAFETY: the output has whole tiles.
+        unsafe { self.run(rows, 0..count, 0..self.layout.tiles(), y.as_mut_ptr().cast(), stride) }
+    }
     /// The last tile, which has columns that do not exist.
     fn multiply_last(&self, rows: &Rows, tile: usize, out: &Shared<'_, f32>) {
         let (count, n) = (rows.scales.len(), self.layout.n);

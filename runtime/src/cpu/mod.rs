@@ -6,9 +6,11 @@
 
 pub mod abi;
 pub mod call;
+pub mod image;
 pub mod isa;
 pub mod kernels;
 pub mod loader;
 pub mod rows;
 pub mod run;
 pub mod spec;
+pub mod transpose;

@@ -1,6 +1,8 @@
 //! Rows of activations as kernels read them: packed bytes or bit planes, corrections, centers, scales.
 
 use super::spec::{ByteCode, CHUNK, KernelSpec, Layout, Strategy};
+use crate::ops::simd::vectorized;
+use std::cell::Cell;
 
 /// What turns the bytes of a row into a kernel operand.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +54,29 @@ impl RowPacker {
             scales: vec![1.0; count],
         }
     }
+    /// Calls `body` with memory for `count` rows, of unspecified contents, that is kept per thread.
+    pub fn with_rows(&self, count: usize, body: impl FnOnce(&mut Rows)) {
+        let mut rows = KEPT.take();
+        rows.bytes.resize(count * self.layout.row_bytes, 0);
+        rows.corrections.resize(count * self.layout.blocks, 0);
+        rows.centers.resize(count, 0);
+        rows.scales.resize(count, 0.0);
+        body(&mut rows);
+        KEPT.set(rows);
+    }
+    /// Whether packed rows begin with their `k` bytes as they are, and hold 0 behind them.
+    pub fn is_plain(&self) -> bool {
+        let whole = self.layout.blocks <= 1 || self.layout.block.is_multiple_of(CHUNK);
+        self.spec.strategy == Strategy::Unpack && whole
+    }
+    /// Completes plain rows whose `k` bytes are written.
+    pub fn finish(&self, scale: f32, zero: i32, rows: &mut Rows) {
+        rows.scales.fill(scale);
+        rows.centers.fill(self.code.center.wrapping_sub(zero));
+        rows.bytes.chunks_exact_mut(self.layout.row_bytes.max(1)).for_each(|row| row[self.layout.k..].fill(0));
+        let block = self.layout.chunks * CHUNK;
+        block_sums(bytemuck::cast_slice(&rows.bytes), block, self.factor, &mut rows.corrections);
+    }
     /// The rows, one by one.
     pub fn split<'a>(&self, rows: &'a mut Rows) -> impl Iterator<Item = RowMut<'a>> + use<'a> {
         let bytes = rows.bytes.chunks_exact_mut(self.layout.row_bytes.max(1));
@@ -66,9 +91,9 @@ impl RowPacker {
     /// Writes one row from its `k` bytes.
     pub fn pack(&self, bytes: &[i8], scale: f32, zero: i32, row: &mut RowMut<'_>) {
         (*row.scale, *row.center) = (scale, self.code.center.wrapping_sub(zero));
-        for (g, correction) in row.corrections.iter_mut().enumerate() {
+        block_sums(bytes, self.layout.block, self.factor, row.corrections);
+        for g in 0..self.layout.blocks {
             let block = &bytes[self.layout.block_range(g)];
-            *correction = sum(block).wrapping_mul(self.factor);
             self.pack_block(block, self.layout.padded_start(g), row.bytes);
         }
     }
@@ -87,8 +112,31 @@ impl RowPacker {
     }
 }
 
-fn sum(bytes: &[i8]) -> i32 {
-    bytes.iter().map(|&byte| i32::from(byte)).sum()
+thread_local! {
+    static KEPT: Cell<Rows> = const { Cell::new(Rows { bytes: vec![], corrections: vec![], centers: vec![], scales: vec![] }) };
+}
+
+vectorized! {
+    /// The sum of every block times `factor`.
+    fn block_sums<const FMA: bool>(bytes: &[i8], block: usize, factor: i32, sums: &mut [i32]) -> () {
+        for (sum, block) in sums.iter_mut().zip(bytes.chunks(block)) {
+            let (chunks, tail) = block.as_chunks::<CHUNK>();
+            let mut lanes = [0i32; CHUNK];
+            for chunk in chunks {
+                for i in 0..CHUNK {
+                    lanes[i] += i32::from(chunk[i]);
+                }
+            }
+            let mut total = 0;
+            for lane in lanes {
+                total += lane;
+            }
+            for &byte in tail {
+                total += i32::from(byte);
+            }
+            *sum = total.wrapping_mul(factor);
+        }
+    }
 }
 
 /// Word `j` of `out` gets bit `j` of every byte.

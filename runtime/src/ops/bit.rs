@@ -6,6 +6,7 @@
 //! never overflows: 33,025 for the widest types, whose differences reach 255.
 
 use super::conv::Shape;
+use super::epilogue::Steps;
 use super::operands::{operand, operand_of};
 use super::quantize::{Activation, Rows, code_of_zero, quantize_rows, scales_of};
 use super::shared::Shared;
@@ -34,7 +35,7 @@ pub fn bit_matmul(op: &BitMatmul, inputs: &[&Tensor], cx: &OpContext<'_>) -> Res
     dims[x.rank() - 1] = w.n;
     let mut y = cx.alloc(&dims, Elem::F32)?;
     multiply(&a, &w, &rows.scales, y.slice_mut());
-    epilogue::apply(&op.epilogue, &inputs[2..], &dims, dims.len() - 1, y.slice_mut())?;
+    epilogue::apply(&op.epilogue, &inputs[2..], &dims, y.slice_mut())?;
     Ok(vec![y])
 }
 
@@ -50,6 +51,7 @@ pub fn bit_conv(op: &BitConv, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<
     let rows = quantize_rows(x.slice(), x.len(), &how)?;
     let plane = PatchSource { rows: &rows, pad: code_of_zero(&how, rows.zeros[0])?, how: &how };
     let dims = shape.output_dims();
+    let steps = Steps::new(&op.epilogue, &inputs[2..], &dims, 1)?;
     let mut y = cx.alloc(&dims, Elem::F32)?;
     let out = Shared::new(y.slice_mut());
     shape.tasks(WINDOWS).into_par_iter().for_each(|(image, group, range)| {
@@ -62,9 +64,9 @@ pub fn bit_conv(op: &BitConv, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<
             // SAFETY: tasks cover disjoint windows of disjoint planes.
             let line = unsafe { out.part(start, range.len()) };
             line.iter_mut().zip(tile.iter().skip(filter).step_by(shape.filters)).for_each(|(y, &t)| *y = t);
+            steps.line(group * shape.filters + filter, start, line);
         }
     });
-    epilogue::apply(&op.epilogue, &inputs[2..], &dims, 1, y.slice_mut())?;
     Ok(vec![y])
 }
 
@@ -255,12 +257,13 @@ impl PatchSource<'_> {
         patches::gather(codes, &shape.windows, range, self.pad, &mut columns);
         let (step, offset) = self.how.levels.affine(self.how.bits);
         let offset = offset - self.rows.zeros[0];
-        let mut rows = vec![0; depth * width];
-        for (i, row) in rows.chunks_mut(depth.max(1)).enumerate() {
-            let column = columns.iter().skip(i).step_by(width);
-            row.iter_mut().zip(column).for_each(|(to, &code)| *to = (step * code as i32 + offset) as i16);
-        }
-        rows
+        let (channels, taps) = (shape.channels, shape.windows.taps());
+        let difference = |at: usize| {
+            let (window, k) = (at / depth, at % depth);
+            let (tap, channel) = (k / channels, k % channels);
+            (step * i32::from(columns[(channel * taps + tap) * width + window]) + offset) as i16
+        };
+        (0..depth * width).map(difference).collect()
     }
 }
 
@@ -268,7 +271,7 @@ impl PatchSource<'_> {
 mod tests {
     use super::super::testing::{assert_close, numbers, refuses, run};
     use super::*;
-    use mokume_ir::op::{AutoPad, Conv, Dequantize, Epilogue, Matmul, Quantize};
+    use mokume_ir::op::{AutoPad, Conv, Dequantize, Epilogue, Matmul, Quantize, Transpose};
     use mokume_ir::quant::QuantType;
 
     fn op(bits: u8, levels: Levels, scale: ActScale) -> BitMatmul {
@@ -343,7 +346,8 @@ mod tests {
                 static_zero: 0,
                 epilogue: vec![Epilogue::Bias, Epilogue::Relu],
             };
-            let real = run(Dequantize {}, std::slice::from_ref(&w)).remove(0).reshaped(&[6, 2, 3, 3]);
+            let real = run(Dequantize {}, std::slice::from_ref(&w)).remove(0).reshaped(&[6, 3, 3, 2]);
+            let real = run(Transpose { perm: vec![0, 3, 1, 2] }, &[real]).remove(0);
             let (strides, dilations, pads) = (op.strides.clone(), op.dilations.clone(), op.pads.clone());
             let float = Conv { strides, dilations, pads, auto_pad: AutoPad::Explicit, groups: 2 };
             let (a, bias) = (rounded(&x, &conv_activation(&op).unwrap()), numbers(&[6], 5));

@@ -8,26 +8,60 @@ use mokume_ir::op::Epilogue;
 use mokume_ir::types::Elem;
 use rayon::prelude::*;
 
-/// Applies `steps` to `y [outer, channels, inner]` of shape `dims`; `operands` are those of the steps, in order.
+/// Applies `steps` to `y [..., channels]` of shape `dims`; `operands` are those of the steps, in order.
 ///
 /// Errors  when an operand is missing or does not fit.
-pub fn apply(steps: &[Epilogue], operands: &[&Tensor], dims: &[usize], axis: usize, y: &mut [f32]) -> Result<(), OpError> {
-    let (channels, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
-    let mut taken = 0;
-    for step in steps {
-        match step {
-            Epilogue::Bias => add_bias(operand_as(operands, taken, Elem::F32, &[channels])?.slice(), inner, y),
-            Epilogue::Add => zip(y, full(operands, taken, dims)?, add),
-            Epilogue::Mul => zip(y, full(operands, taken, dims)?, multiply),
-            _ => y.par_chunks_mut(BLOCK).for_each(|y| activate(*step, y)),
-        }
-        taken += step.takes_operand() as usize;
+pub fn apply(steps: &[Epilogue], operands: &[&Tensor], dims: &[usize], y: &mut [f32]) -> Result<(), OpError> {
+    let channels = dims.len() - 1;
+    let steps = Steps::new(steps, operands, dims, channels)?;
+    let part = (BLOCK / dims[channels].max(1)).max(1) * dims[channels];
+    if !steps.0.is_empty() && part > 0 {
+        y.par_chunks_mut(part).enumerate().for_each(|(i, y)| steps.rows(i * part, y));
     }
     Ok(())
 }
 
 /// Elements per task.
 const BLOCK: usize = 1 << 13;
+
+/// Steps with their operands.
+pub struct Steps<'a>(Vec<(Epilogue, &'a [f32])>);
+
+impl<'a> Steps<'a> {
+    /// The steps after a result of shape `dims` with channels on axis `channels`.
+    ///
+    /// Errors  when an operand is missing or does not fit.
+    pub fn new(steps: &[Epilogue], operands: &[&'a Tensor], dims: &[usize], channels: usize) -> Result<Self, OpError> {
+        let mut taken = 0;
+        let mut operand = |step: &Epilogue| -> Result<&'a [f32], OpError> {
+            taken += usize::from(step.takes_operand());
+            match step {
+                Epilogue::Bias => Ok(operand_as(operands, taken - 1, Elem::F32, &[dims[channels]])?.slice()),
+                Epilogue::Add | Epilogue::Mul => full(operands, taken - 1, dims),
+                _ => Ok(&[]),
+            }
+        };
+        Ok(Steps(steps.iter().map(|step| Ok((*step, operand(step)?))).collect::<Result<_, OpError>>()?))
+    }
+    /// Applies them to whole rows of channels that begin at element `start` of the result.
+    fn rows(&self, start: usize, y: &mut [f32]) {
+        for &(step, operand) in &self.0 {
+            match step {
+                Epilogue::Bias => y.chunks_mut(operand.len()).for_each(|row| add(row, operand)),
+                _ => self::step(step, operand, start, y),
+            }
+        }
+    }
+    /// Applies them to elements of one channel that begin at element `start` of the result.
+    pub fn line(&self, channel: usize, start: usize, y: &mut [f32]) {
+        for &(step, operand) in &self.0 {
+            match step {
+                Epilogue::Bias => add_one(y, operand[channel]),
+                _ => self::step(step, operand, start, y),
+            }
+        }
+    }
+}
 
 fn full<'a>(operands: &[&'a Tensor], index: usize, dims: &[usize]) -> Result<&'a [f32], OpError> {
     let operand = operand_of(operands, index, Elem::F32)?;
@@ -37,27 +71,36 @@ fn full<'a>(operands: &[&'a Tensor], index: usize, dims: &[usize]) -> Result<&'a
     }
 }
 
-fn add_bias(bias: &[f32], inner: usize, y: &mut [f32]) {
-    match inner {
-        0 => {}
-        1 if !bias.is_empty() => y.par_chunks_mut(bias.len()).for_each(|row| add(row, bias)),
-        _ => y.par_chunks_mut(inner).enumerate().for_each(|(i, plane)| {
-            let bias = bias[i % bias.len()];
-            plane.iter_mut().for_each(|y| *y += bias);
-        }),
+fn step(step: Epilogue, operand: &[f32], start: usize, y: &mut [f32]) {
+    match step {
+        Epilogue::Add => add(y, &operand[start..]),
+        Epilogue::Mul => multiply(y, &operand[start..]),
+        _ => activate(step, y),
     }
 }
 
-fn zip(y: &mut [f32], operand: &[f32], step: fn(&mut [f32], &[f32])) {
-    y.par_chunks_mut(BLOCK).zip(operand.par_chunks(BLOCK)).for_each(|(y, x)| step(y, x));
+vectorized! {
+    fn add<const FMA: bool>(y: &mut [f32], x: &[f32]) -> () {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
 }
 
-fn add(y: &mut [f32], x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+vectorized! {
+    fn add_one<const FMA: bool>(y: &mut [f32], x: f32) -> () {
+        for y in y {
+            *y += x;
+        }
+    }
 }
 
-fn multiply(y: &mut [f32], x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
+vectorized! {
+    fn multiply<const FMA: bool>(y: &mut [f32], x: &[f32]) -> () {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y *= x;
+        }
+    }
 }
 
 /// Applies a step without operand to every element.
@@ -75,19 +118,25 @@ pub fn activate(step: Epilogue, y: &mut [f32]) {
 
 vectorized! {
     fn relu<const FMA: bool>(y: &mut [f32]) -> () {
-        y.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x });
+        for x in y {
+            *x = if *x < 0.0 { 0.0 } else { *x };
+        }
     }
 }
 
 vectorized! {
     fn silu<const FMA: bool>(y: &mut [f32]) -> () {
-        y.iter_mut().for_each(|x| *x /= 1.0 + exp::<false>(-*x));
+        for x in y {
+            *x /= 1.0 + exp::<false>(-*x);
+        }
     }
 }
 
 vectorized! {
     fn sigmoid<const FMA: bool>(y: &mut [f32]) -> () {
-        y.iter_mut().for_each(|x| *x = 1.0 / (1.0 + exp::<false>(-*x)));
+        for x in y {
+            *x = 1.0 / (1.0 + exp::<false>(-*x));
+        }
     }
 }
 
@@ -142,8 +191,14 @@ mod tests {
         let (bias, factor) = (Tensor::f32s(&[2], &[1.0, -9.0]), Tensor::f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]));
         let mut y = [1.0, 2.0, 3.0, 4.0];
         let steps = [Epilogue::Bias, Epilogue::Relu, Epilogue::Mul];
-        apply(&steps, &[&bias, &factor], &[2, 2], 1, &mut y).unwrap();
+        apply(&steps, &[&bias, &factor], &[2, 2], &mut y).unwrap();
         assert_eq!(y, [2.0, 0.0, 12.0, 0.0]);
-        assert!(apply(&steps, &[&bias], &[2, 2], 1, &mut y).is_err());
+        assert!(apply(&steps, &[&bias], &[2, 2], &mut y).is_err());
+        let planes = Steps::new(&steps, &[&bias, &factor], &[2, 2], 0).unwrap();
+        let mut y = [1.0, 2.0];
+        planes.line(1, 2, &mut y);
+        assert_eq!(y, [0.0; 2]);
+        planes.line(0, 0, &mut y);
+        assert_eq!(y, [1.0, 2.0]);
     }
 }

@@ -95,6 +95,15 @@ pub struct Rows {
 ///
 /// Errors  for levels and bits that do not fit, or a static scale or zero point out of range.
 pub fn quantize_rows(x: &[f32], k: usize, how: &Activation) -> Result<Rows, OpError> {
+    let mut codes = vec![0; x.len()];
+    let (scales, zeros) = quantize_into(x, k, how, 0, &mut codes)?;
+    Ok(Rows { codes, scales, zeros })
+}
+
+/// Quantizes rows of `k` elements to `code - bias`; gives scales and zero points, one per row or one alone.
+///
+/// Errors  as [`quantize_rows`].
+pub fn quantize_into(x: &[f32], k: usize, how: &Activation, bias: u8, codes: &mut [u8]) -> Result<(Vec<f32>, Vec<i32>), OpError> {
     let coder = Coder::new(how.bits, how.levels)?.symmetric();
     let row = match how.scale {
         ActScale::Row => k.max(1),
@@ -106,12 +115,10 @@ pub fn quantize_rows(x: &[f32], k: usize, how: &Activation) -> Result<Rows, OpEr
         _ => Ok(coder.magnitude(range_of(x))),
     };
     let scales = if x.is_empty() { vec![found(x)?] } else { x.par_chunks(row).map(found).collect::<Result<Vec<_>, _>>()? };
-    let mut codes = vec![0; x.len()];
     codes.par_chunks_mut(row).zip(x.par_chunks(row)).zip(&scales).for_each(|((codes, x), &(scale, zero))| {
-        codes.par_chunks_mut(1 << 14).zip(x.par_chunks(1 << 14)).for_each(|(codes, x)| coder.codes(x, scale, zero, codes));
+        codes.par_chunks_mut(1 << 14).zip(x.par_chunks(1 << 14)).for_each(|(codes, x)| code_all(&coder, x, scale, zero, bias, codes));
     });
-    let (scales, zeros) = scales.into_iter().unzip();
-    Ok(Rows { codes, scales, zeros })
+    Ok(scales.into_iter().unzip())
 }
 
 /// The code that the real value 0 has.
@@ -174,23 +181,58 @@ impl Coder {
             false => Err(OpError::operands(format!("static scale {scale} and zero point {zero} of {} levels", self.levels.name()))),
         }
     }
-    #[inline(always)]
     fn code(&self, x: f32, scale: f32, zero: i32) -> u8 {
-        let x = if x.is_nan() { 0.0 } else { x };
-        let level = match self.levels {
-            Levels::Odd => return ((x / scale - self.offset) / 2.0).round_ties_even().clamp(0.0, -self.offset) as u8,
-            _ => ((x / scale).round_ties_even() + zero as f32).clamp(self.low, self.high),
-        };
-        (level - self.offset) as u8
-    }
-    fn codes(&self, x: &[f32], scale: f32, zero: i32, codes: &mut [u8]) {
-        code_all(self, x, scale, zero, codes);
+        Line::new(self, zero).code(x, scale)
     }
 }
 
+/// From real values over scale to codes: `code = round(clamp(x / scale * slope + shift)) + add`.
+#[derive(Clone, Copy)]
+struct Line {
+    slope: f32,
+    shift: f32,
+    /// Whole numbers, so that clamping may come before rounding.
+    low: f32,
+    high: f32,
+    /// What makes the rounded number a code, in the representation of [`ROUND`].
+    add: u32,
+}
+
+/// Added to a number below 2^22, this rounds it to even; the whole number is in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+impl Line {
+    fn new(coder: &Coder, zero: i32) -> Self {
+        let add = |add: f32| (add as i32 as u32).wrapping_sub(ROUND.to_bits());
+        match coder.levels {
+            Levels::Odd => Line { slope: 0.5, shift: -coder.offset, low: 0.0, high: -coder.offset, add: add(0.0) },
+            _ => {
+                let (low, high) = (coder.low - zero as f32, coder.high - zero as f32);
+                Line { slope: 1.0, shift: 0.0, low, high, add: add(zero as f32 - coder.offset) }
+            }
+        }
+    }
+    #[inline(always)]
+    fn code(&self, x: f32, scale: f32) -> u8 {
+        let x = if x.is_nan() { 0.0 } else { x };
+        let at = (x / scale + self.shift) * self.slope;
+        let at = if at < self.low { self.low } else { at };
+        let at = if at > self.high { self.high } else { at };
+        (at + ROUND).to_bits().wrapping_add(self.add) as u8
+    }
+}
+
+/// Codes minus `bias`.
+fn code_all(coder: &Coder, x: &[f32], scale: f32, zero: i32, bias: u8, codes: &mut [u8]) {
+    let line = Line::new(coder, zero);
+    code_line(Line { add: line.add.wrapping_sub(bias.into()), ..line }, scale, x, codes);
+}
+
 vectorized! {
-    fn code_all<const FMA: bool>(coder: &Coder, x: &[f32], scale: f32, zero: i32, codes: &mut [u8]) -> () {
-        codes.iter_mut().zip(x).for_each(|(code, &x)| *code = coder.code(x, scale, zero));
+    fn code_line<const FMA: bool>(line: Line, scale: f32, x: &[f32], codes: &mut [u8]) -> () {
+        for (code, &x) in codes.iter_mut().zip(x) {
+            *code = line.code(x, scale);
+        }
     }
 }
 

@@ -1,0 +1,161 @@
+//! Images as convolutions read them: one byte per element, channels last, padding written out.
+//!
+//! So a patch is a few runs of neighboring bytes: one per kernel row when the taps of a row are neighbors, else one per tap.
+
+use super::transpose::interleave;
+use crate::ops::OpError;
+use crate::ops::conv::Shape;
+use crate::ops::window::{Windows, unflatten};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Bytes that one task of filling writes, at least.
+const TASK_BYTES: usize = 1 << 15;
+
+/// Where the bytes of padded images and of their patches lie.
+#[derive(Debug)]
+pub struct Image {
+    axes: Vec<Axis>,
+    /// Channels of all groups.
+    pixel: usize,
+    /// Channels of one group.
+    channels: usize,
+    /// Start and length of every run of a patch.
+    runs: Vec<(usize, usize)>,
+}
+
+/// One spatial axis.
+#[derive(Debug, Clone)]
+struct Axis {
+    input: usize,
+    output: usize,
+    /// Padding before the first element; negative where elements are left out.
+    begin: isize,
+    /// Pixels with padding, as far as windows reach.
+    padded: usize,
+    /// Bytes from one pixel to the next.
+    bytes: usize,
+    /// Pixels from one window to the next.
+    stride: usize,
+}
+
+impl Image {
+    /// The images of a convolution.
+    ///
+    /// Errors  when an image with padding is too large to address.
+    pub fn new(shape: &Shape) -> Result<Self, OpError> {
+        let (pixel, windows) = (shape.groups * shape.channels, &shape.windows);
+        let mut axes = if windows.is_identity() { vec![Axis::line(windows.plane())] } else { Axis::all(windows) };
+        let mut bytes = pixel;
+        for axis in axes.iter_mut().rev() {
+            axis.bytes = bytes;
+            bytes = bytes.checked_mul(axis.padded).ok_or_else(|| OpError::operands("the padded image is too large"))?;
+        }
+        let runs = if windows.is_identity() { vec![(0, shape.channels)] } else { runs(windows, &axes, shape.channels) };
+        Ok(Image { axes, pixel, channels: shape.channels, runs })
+    }
+    /// Bytes of one image.
+    pub fn bytes(&self) -> usize {
+        self.axes.iter().map(|axis| axis.padded).product::<usize>() * self.pixel
+    }
+    /// Writes images, one after the other, from bytes `[image, channel, pixels]`, with `pad` around them.
+    pub fn fill(&self, x: &[u8], pad: u8, images: &mut [u8]) {
+        let Some((last, outer)) = self.axes.split_last() else { return };
+        let (line_bytes, plane) = (last.padded * last.bytes, self.axes.iter().map(|axis| axis.input).product::<usize>());
+        let padded: Vec<usize> = outer.iter().map(|axis| axis.padded).collect();
+        let lines = padded.iter().product::<usize>().max(1);
+        let per_task = (TASK_BYTES / line_bytes.max(1)).max(1);
+        images.par_chunks_mut(line_bytes.max(1)).enumerate().with_min_len(per_task).for_each(|(i, line)| {
+            let x = &x[i / lines * plane * self.pixel..][..plane * self.pixel];
+            match input_line(outer, &unflatten(i % lines, &padded)) {
+                Some(at) => last.fill(&x[at * last.input..], plane, pad, line),
+                None => line.fill(pad),
+            }
+        });
+    }
+    /// Copies the patches of windows `range` of a group to the beginnings of `rows`.
+    pub fn patches(&self, image: &[u8], group: usize, range: Range<usize>, rows: &mut [u8]) {
+        let Some(last) = self.axes.last() else { return };
+        let (step, from) = (last.stride * last.bytes, group * self.channels);
+        let row_bytes = rows.len() / range.len().max(1);
+        let mut rows = rows.chunks_exact_mut(row_bytes.max(1));
+        let mut window = range.start;
+        while window < range.end {
+            let at = window % last.output;
+            let count = (last.output - at).min(range.end - window);
+            let start = from + self.window_line(window / last.output) + at * step;
+            for (i, row) in rows.by_ref().take(count).enumerate() {
+                copy_runs(&image[start + i * step..], &self.runs, row);
+            }
+            window += count;
+        }
+    }
+    /// Where the first window of a line of windows begins.
+    fn window_line(&self, mut line: usize) -> usize {
+        let mut start = 0;
+        for axis in self.axes.iter().rev().skip(1) {
+            start += line % axis.output * axis.stride * axis.bytes;
+            line /= axis.output;
+        }
+        start
+    }
+}
+
+impl Axis {
+    /// All pixels as one axis without padding.
+    fn line(plane: usize) -> Self {
+        Axis { input: plane, output: plane, begin: 0, padded: plane, bytes: 0, stride: 1 }
+    }
+    fn all(windows: &Windows) -> Vec<Self> {
+        let axis = |a: usize| Axis {
+            input: windows.input[a],
+            output: windows.output[a],
+            begin: windows.begin[a],
+            padded: windows.output[a].saturating_sub(1) * windows.strides[a] + windows.span(a),
+            bytes: 0,
+            stride: windows.strides[a],
+        };
+        (0..windows.rank()).map(axis).collect()
+    }
+    /// The input index of a padded one.
+    fn inside(&self, padded: usize) -> Option<usize> {
+        padded.checked_add_signed(-self.begin).filter(|&at| at < self.input)
+    }
+    /// Writes the last axis of a line of pixels; `x` begins at the line in the first of the planes.
+    fn fill(&self, x: &[u8], plane: usize, pad: u8, line: &mut [u8]) {
+        let before = self.begin.max(0).unsigned_abs().min(self.padded);
+        let after = self.input.saturating_add_signed(self.begin).clamp(before, self.padded);
+        line[..before * self.bytes].fill(pad);
+        line[after * self.bytes..].fill(pad);
+        let skipped = (-self.begin).max(0).unsigned_abs();
+        if before < after {
+            interleave(&x[skipped..], plane, self.bytes, &mut line[before * self.bytes..after * self.bytes]);
+        }
+    }
+}
+
+/// The line of input pixels that a line of padded ones holds; none in the padding.
+fn input_line(outer: &[Axis], at: &[usize]) -> Option<usize> {
+    outer.iter().zip(at).try_fold(0, |line, (axis, &at)| Some(line * axis.input + axis.inside(at)?))
+}
+
+fn runs(windows: &Windows, axes: &[Axis], channels: usize) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = vec![];
+    for tap in 0..windows.taps() {
+        let tap = unflatten(tap, &windows.kernel);
+        let start = axes.iter().enumerate().map(|(a, axis)| tap[a] * windows.dilations[a] * axis.bytes).sum();
+        match runs.last_mut() {
+            Some((from, len)) if *from + *len == start => *len += channels,
+            _ => runs.push((start, channels)),
+        }
+    }
+    runs
+}
+
+fn copy_runs(image: &[u8], runs: &[(usize, usize)], row: &mut [u8]) {
+    let mut at = 0;
+    for &(start, len) in runs {
+        row[at..at + len].copy_from_slice(&image[start..start + len]);
+        at += len;
+    }
+}

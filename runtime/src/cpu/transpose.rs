@@ -1,0 +1,132 @@
+//! Transposition of bytes and floats, by tiles that stay in registers.
+
+/// Sides of a tile of bytes.
+const BYTES: usize = 16;
+/// Sides of a tile of floats.
+const FLOATS: usize = 4;
+
+/// Writes `out [pixels, channels]` from `x [channels, pixels]`, whose lines begin `plane` elements apart.
+pub fn interleave(x: &[u8], plane: usize, channels: usize, out: &mut [u8]) {
+    let pixels = out.len() / channels.max(1);
+    if channels < BYTES || pixels < BYTES {
+        return interleave_each(x, plane, channels, out);
+    }
+    for c in starts(channels, BYTES) {
+        for p in starts(pixels, BYTES) {
+            let rows = std::array::from_fn(|i| tile_row(&x[(c + i) * plane + p..]));
+            for (i, row) in transposed(rows).iter().enumerate() {
+                out[(p + i) * channels + c..][..BYTES].copy_from_slice(row);
+            }
+        }
+    }
+}
+
+/// Writes `lines [n][width]`, given by their beginnings in `y`, from `rows [width, stride]`.
+///
+/// `line(n)` is the place of line `n`; only the first `n` columns of the rows are read.
+pub fn split_columns<'y>(rows: &[f32], stride: usize, n: usize, mut line: impl FnMut(usize) -> &'y mut [f32]) {
+    let width = rows.len() / stride.max(1);
+    for first in (0..n).step_by(FLOATS) {
+        let count = FLOATS.min(n - first);
+        let mut lines: [&mut [f32]; FLOATS] = std::array::from_fn(|i| if i < count { line(first + i) } else { &mut [] as &mut [f32] });
+        let whole = if count == FLOATS && first + FLOATS <= stride { width / FLOATS * FLOATS } else { 0 };
+        for w in (0..whole).step_by(FLOATS) {
+            let tile = std::array::from_fn(|i| tile_row(&rows[(w + i) * stride + first..]));
+            for (line, values) in lines.iter_mut().zip(transposed_floats(tile)) {
+                line[w..w + FLOATS].copy_from_slice(&values);
+            }
+        }
+        for w in whole..width {
+            lines[..count].iter_mut().zip(&rows[w * stride + first..]).for_each(|(line, &value)| line[w] = value);
+        }
+    }
+}
+
+/// Beginnings of tiles that cover `0..len`; the last one overlaps the one before where they do not divide it.
+fn starts(len: usize, tile: usize) -> impl Iterator<Item = usize> {
+    (0..len.div_ceil(tile)).map(move |i| (i * tile).min(len - tile))
+}
+
+#[allow(clippy::expect_used, reason = "the slice of a tile's row has a tile's width")]
+#[inline(always)]
+fn tile_row<T: Copy, const N: usize>(x: &[T]) -> [T; N] {
+    *x.first_chunk().expect("a whole row of a tile")
+}
+
+fn interleave_each(x: &[u8], plane: usize, channels: usize, out: &mut [u8]) {
+    let pixels = out.len() / channels.max(1);
+    for c in 0..channels {
+        let line = &x[c * plane..][..pixels];
+        out[c..].iter_mut().step_by(channels).zip(line).for_each(|(out, &x)| *out = x);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transposed(rows: [[u8; BYTES]; BYTES]) -> [[u8; BYTES]; BYTES] {
+    use std::arch::x86_64::{__m128i, _mm_unpackhi_epi8, _mm_unpacklo_epi8};
+    let mut rows: [__m128i; BYTES] = bytemuck::cast(rows);
+    // Each round doubles the distance of neighbors: after four, rows are columns.
+    for _ in 0..4 {
+        // SAFETY: every x86-64 machine has SSE2.
+        rows = std::array::from_fn(|i| unsafe {
+            let (a, b) = (rows[i / 2], rows[i / 2 + BYTES / 2]);
+            if i % 2 == 0 { _mm_unpacklo_epi8(a, b) } else { _mm_unpackhi_epi8(a, b) }
+        });
+    }
+    bytemuck::cast(rows)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn transposed(rows: [[u8; BYTES]; BYTES]) -> [[u8; BYTES]; BYTES] {
+    std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transposed_floats(rows: [[f32; FLOATS]; FLOATS]) -> [[f32; FLOATS]; FLOATS] {
+    use std::arch::x86_64::{__m128, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    let mut rows: [__m128; FLOATS] = bytemuck::cast(rows);
+    for _ in 0..2 {
+        // SAFETY: every x86-64 machine has SSE.
+        rows = std::array::from_fn(|i| unsafe {
+            let (a, b) = (rows[i / 2], rows[i / 2 + FLOATS / 2]);
+            if i % 2 == 0 { _mm_unpacklo_ps(a, b) } else { _mm_unpackhi_ps(a, b) }
+        });
+    }
+    bytemuck::cast(rows)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn transposed_floats(rows: [[f32; FLOATS]; FLOATS]) -> [[f32; FLOATS]; FLOATS] {
+    std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_any_size() {
+        for (channels, pixels) in [(1, 5), (3, 40), (16, 16), (17, 31), (24, 7), (50, 33)] {
+            let plane = pixels + 3;
+            let x: Vec<u8> = (0..channels * plane).map(|i| (i * 7 % 251) as u8).collect();
+            let mut out = vec![0; pixels * channels];
+            interleave(&x, plane, channels, &mut out);
+            let want: Vec<u8> = (0..out.len()).map(|i| x[i % channels * plane + i / channels]).collect();
+            assert_eq!(out, want, "{channels} by {pixels}");
+        }
+    }
+
+    #[test]
+    fn floats_of_any_size() {
+        for (width, n, stride) in [(1, 1, 16), (5, 16, 16), (64, 19, 32), (8, 4, 4)] {
+            let rows: Vec<f32> = (0..width * stride).map(|i| i as f32).collect();
+            let mut y = vec![0.0; n * width];
+            let mut lines: Vec<Option<&mut [f32]>> = y.chunks_mut(width).map(Some).collect();
+            split_columns(&rows, stride, n, |i| lines[i].take().unwrap());
+            let want: Vec<f32> = (0..n * width).map(|i| rows[i % width * stride + i / width]).collect();
+            assert_eq!(y, want);
+        }
+    }
+}
