@@ -1,4 +1,7 @@
-//! What the test suites of mokume share: real models and their reference outputs, golden files of passes.
+//! What the test suites of mokume share: real models and their reference outputs, golden files of passes, damage to files.
 
 pub mod golden;
+pub mod memory;
 pub mod models;
+pub mod mutate;
+pub mod sample;

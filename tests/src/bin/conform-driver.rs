@@ -3,6 +3,7 @@
 //! One request per line of stdin: `MODEL \t OUTDIR \t IN0.pb \t IN1.pb …`. One answer per line of stdout, after a byte 0x01:
 //! `OK \t load_ms \t run_ms`, or `ERR \t stage \t message`. Outputs go to `OUTDIR/output_K.pb`. Models run through the default
 //! pipeline, as `mokume run` would run them.
+#![allow(clippy::print_stderr, reason = "a program")]
 
 use mokume::driver::compile;
 use mokume::driver::pipelines::{self, PipelineOptions};

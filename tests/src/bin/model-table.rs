@@ -3,6 +3,7 @@
 //! `model-table [PRESET] [NAME…]`: PRESET is `float` (default), `w8a8`, `w4a8` or any other. Exit status 1 when a float model is
 //! further than 1e-4 from its reference or a model does not run. `cosine` is the lowest of any output, named in the last column;
 //! `max error` is the largest of any output. With an `llm-` preset, keys and values are state, so only the logits are judged.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 use mokume::report::table::{Table, bytes};
 use mokume_tests::models::{Judged, Model, models};
