@@ -76,7 +76,7 @@ fn program() -> Program {
     let joined = f32s(&[batch.clone(), 1i64.into(), total, 32i64.into()]);
     let present = editor.insert_typed(Concat { axis: 2 }.into(), &[kv, y], vec![joined], Loc::name("cache"));
     let present = editor[present].outputs[0];
-    let attention = Attention { scale: None, causal: true, softcap: 0.0, mask: false };
+    let attention = Attention { scale: None, causal: true, softcap: 0.0, mask: false, join_heads: false };
     let out = editor.insert_typed(attention.into(), &[y, present, present], vec![f32s(&heads)], Loc::name("attention"));
     let out = editor[out].outputs[0];
     let real = editor.insert_typed(Dequantize {}.into(), &[w], vec![f32s(&[32i64.into(), 100i64.into()])], Loc::name("w"));

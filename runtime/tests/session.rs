@@ -46,7 +46,8 @@ fn decoder() -> Module {
     let x = editor.add_input("x", f32s(&[1i64.into(), 2i64.into(), seq, 4i64.into()]));
     let past = editor.add_input("past", f32s(&[1i64.into(), 2i64.into(), past, 4i64.into()]));
     let present = apply(&mut editor, Concat { axis: 2 }, &[past, x]);
-    let y = apply(&mut editor, Attention { scale: None, causal: true, softcap: 0.0, mask: false }, &[x, present, present]);
+    let y =
+        apply(&mut editor, Attention { scale: None, causal: true, softcap: 0.0, mask: false, join_heads: false }, &[x, present, present]);
     editor.add_output("y", y);
     editor.add_output("present", present);
     editor.declare_state(State { input: 1, output: 1, axis: Some(2) });

@@ -25,7 +25,9 @@ pub(super) fn attention(cx: &Cx<'_>, op: &Attention) -> Result<Type> {
     if op.mask {
         mask(cx, &dims, k_dims)?;
     }
-    Ok(Type::tensor(dims.into_iter().collect(), q.elem))
+    let [b, h, s, e] = dims;
+    let dims = if op.join_heads { vec![b, s, h.times(&e)] } else { vec![b, h, s, e] };
+    Ok(Type::tensor(Shape::Ranked(dims), q.elem))
 }
 
 fn groups(cx: &Cx<'_>, query: &Dim, key: &Dim) -> Result<()> {

@@ -400,6 +400,8 @@ ops! {
         softcap: f32,
         /// Operand 3 is the mask.
         mask: bool,
+        /// The result is `[b, s, hq*e]` rather than `[b, hq, s, e]`.
+        join_heads: bool,
     }
     /// Rotary position embedding on the last axis: pairs `(i, i + d/2)`, or `(2i, 2i+1)` when interleaved.
     /// x [b, h, s, d]; cos and sin broadcast to [b, h, s, d/2] or to [b, h, s, d]. Only the first `dims` (0: all) rotate. (x, cos, sin)

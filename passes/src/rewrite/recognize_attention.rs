@@ -4,6 +4,8 @@
 //!         %6 = matmul %5, %v
 //! After   %6 = attention %q, %k, %v {causal = true, scale = c*c}
 //!
+//! A transpose of the result to `[b, s, h, e]` becomes the flag `join_heads`, whoever found the attention.
+//!
 //! Legal when  operands have rank 4. A mask whose meaning is causal or padding becomes a flag or a bool mask; any other stays
 //!             an operand. Repetition of keys and values over query heads is absorbed.
 //! Exactness   scores are scaled after the product instead of before, and sums may be in another order: within a few units in
@@ -11,11 +13,12 @@
 //! Cost        O(nodes); every mask is evaluated symbolically once per use.
 //! Source      Vaswani et al., "Attention Is All You Need", 2017, eq. 1; Ainslie et al., "GQA", 2023.
 
+use crate::canonicalize::movement::{reshape_to, static_dims};
 use crate::pass::{Pass, PassContext, PassError};
 use crate::query::{binary, output, scalar, splat, unary};
 use crate::rewrite::mask::{self, Meaning};
-use crate::rewrite::pattern::{both_orders, product, replace};
-use crate::term::{Term, apply};
+use crate::rewrite::pattern::{both_orders, product, replace, sweep};
+use crate::term::{Rule, Term, apply};
 use mokume_ir::attr::Ints;
 use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
@@ -46,7 +49,7 @@ impl Pass for RecognizeAttention {
             let term = found.term(editor);
             replace(editor, id, term)?;
         }
-        Ok(())
+        sweep(editor, cx, &[Rule { name: "join-heads", find: join_heads }])
     }
 }
 
@@ -61,7 +64,7 @@ struct Found {
 
 impl Found {
     fn term(self, editor: &Editor<'_>) -> Term {
-        let mut op = Attention { scale: Some(self.scale as f32), causal: false, softcap: 0.0, mask: false };
+        let mut op = Attention { scale: Some(self.scale as f32), causal: false, softcap: 0.0, mask: false, join_heads: false };
         let mut operands: Vec<Term> = vec![self.q.into(), self.k.into(), self.v.into()];
         match self.mask {
             None => {}
@@ -211,4 +214,17 @@ fn ungrouped(graph: &Graph, value: ValueId) -> Option<ValueId> {
         && [st, rt, mt].iter().all(|dim| *dim == t)
         && [sd, rd, md].iter().all(|dim| *dim == d);
     (same && one.known() == Some(1) && *mh == h.times(r)).then_some(x)
+}
+
+/// Attention that writes the heads of a token side by side needs no transpose.
+fn join_heads(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
+    let Op::Transpose(swap) = &editor[id].op else { return None };
+    let apart = editor[id].inputs[0];
+    let (_, node) = editor.producer(apart).filter(|_| editor[apart].uses.len() == 1)?;
+    let Op::Attention(attention) = &node.op else { return None };
+    if attention.join_heads || swap.perm != [0, 2, 1, 3] {
+        return None;
+    }
+    let joined = apply(Attention { join_heads: true, ..attention.clone() }, node.inputs.clone());
+    Some(reshape_to(joined, static_dims(editor, output(&editor[id])?)?))
 }

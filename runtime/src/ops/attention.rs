@@ -22,7 +22,7 @@ pub fn attention(op: &Attention, inputs: &[&Tensor], cx: &OpContext<'_>) -> Resu
     let q = operand(inputs, 0)?;
     let (k, v) = (operand_of(inputs, 1, q.elem())?, operand_of(inputs, 2, q.elem())?);
     let plan = Plan::new(op, q, k, v)?;
-    let mut y = cx.alloc(&[plan.b, plan.hq, plan.s, plan.e], q.elem())?;
+    let mut y = cx.alloc(&plan.result(), q.elem())?;
     for_reals!("attention", q.elem(), T => {
         let mask = if op.mask { Some(Mask::<T>::new(operand(inputs, 3)?, &plan)?) } else { None };
         plan.run::<T>([q, k, v], mask.as_ref(), y.slice_mut());
@@ -42,6 +42,7 @@ struct Plan {
     scale: f64,
     softcap: f32,
     causal: bool,
+    join_heads: bool,
 }
 
 impl Plan {
@@ -53,7 +54,10 @@ impl Plan {
         }
         let scale = op.scale.map_or_else(|| 1.0 / (*d as f64).sqrt(), f64::from);
         let (b, hq, hk, s, t, d, e) = (*b, *hq, *hk, *s, *t, *d, *e);
-        Ok(Plan { b, hq, hk, s, t, d, e, scale, softcap: op.softcap, causal: op.causal })
+        Ok(Plan { b, hq, hk, s, t, d, e, scale, softcap: op.softcap, causal: op.causal, join_heads: op.join_heads })
+    }
+    fn result(&self) -> Vec<usize> {
+        if self.join_heads { vec![self.b, self.s, self.hq * self.e] } else { vec![self.b, self.hq, self.s, self.e] }
     }
     /// Rows of queries that share keys.
     fn rows(&self) -> usize {
@@ -76,7 +80,6 @@ impl Plan {
     /// Rows `range` of the queries of one key head.
     fn block<T: Real>(&self, [q, k, v]: [&[T]; 3], mask: Option<&Mask<'_, T>>, pair: usize, range: Range<usize>, out: &Shared<T>) {
         let reach = range.clone().map(|row| self.reach(row)).max().unwrap_or(0);
-        let start = (pair * self.rows() + range.start) * self.e;
         scratch::with::<T, _>(range.len() * reach, |memory| {
             let scores = Shared::new(memory);
             let to = Target { start: 0, rows: reach, add: false };
@@ -89,12 +92,27 @@ impl Plan {
             for (row, scores) in range.clone().zip(scores.chunks_mut(reach.max(1))) {
                 self.finish_row(mask, pair, row, scores);
             }
-            let weights = Matrix { data: scores, rows: reach, cols: 1 };
-            let sizes = Sizes { m: range.len(), n: self.e, k: reach };
-            let to = Target { start, rows: self.e, add: false };
-            // SAFETY: every task has its own rows of the output.
-            unsafe { product(sizes, weights, Matrix { data: v, rows: self.e, cols: 1 }, out, to, false) };
+            for (run, to) in self.runs(pair, range.clone()) {
+                let weights = Matrix { data: &scores[(run.start - range.start) * reach..], rows: reach, cols: 1 };
+                let sizes = Sizes { m: run.len(), n: self.e, k: reach };
+                // SAFETY: every task has its own rows of the output.
+                unsafe { product(sizes, weights, Matrix { data: v, rows: self.e, cols: 1 }, out, to, false) };
+            }
         });
+    }
+    /// Where rows `range` of one key head go: runs of rows at one distance. With joined heads these are the heads.
+    fn runs(&self, pair: usize, range: Range<usize>) -> Vec<(Range<usize>, Target)> {
+        if !self.join_heads || self.s == 1 {
+            let start = (pair * self.rows() + range.start) * self.e;
+            return vec![(range, Target { start, rows: self.e, add: false })];
+        }
+        let (batch, first) = (pair / self.hk, pair % self.hk * (self.hq / self.hk));
+        let run = |head: usize| {
+            let run = range.start.max(head * self.s)..range.end.min((head + 1) * self.s);
+            let start = ((batch * self.s + run.start % self.s) * self.hq + first + head) * self.e;
+            (run, Target { start, rows: self.hq * self.e, add: false })
+        };
+        (range.start / self.s..range.end.div_ceil(self.s)).map(run).collect()
     }
     /// From products to weights.
     fn finish_row<T: Real>(&self, mask: Option<&Mask<'_, T>>, pair: usize, row: usize, scores: &mut [T]) {
@@ -161,7 +179,7 @@ mod tests {
     use super::*;
 
     fn op(causal: bool, softcap: f32, mask: bool) -> Attention {
-        Attention { scale: None, causal, softcap, mask }
+        Attention { scale: None, causal, softcap, mask, join_heads: false }
     }
 
     /// The definition; `bias(b, h, i, j)` is added.
@@ -191,6 +209,18 @@ mod tests {
             let y = run(op(causal, softcap, false), &[q, k, v]);
             assert_eq!(y[0].dims(), &[2, 6, s, 5]);
             assert_close(y[0].slice(), &want, 1e-5);
+        }
+    }
+
+    #[test]
+    fn heads_are_joined() {
+        for (b, s, t) in [(2, 70, 70), (1, 1, 9), (2, 3, 4)] {
+            let (q, k, v) = (numbers(&[b, 6, s, 8], 1), numbers(&[b, 2, t, 8], 2), numbers(&[b, 2, t, 5], 3));
+            let apart = run(op(true, 0.0, false), &[q.clone(), k.clone(), v.clone()]);
+            let joined = run(Attention { join_heads: true, ..op(true, 0.0, false) }, &[q, k, v]);
+            assert_eq!(joined[0].dims(), &[b, s, 6 * 5]);
+            let transposed = run(mokume_ir::op::Transpose { perm: vec![0, 2, 1, 3] }, &[apart[0].clone()]);
+            assert_close(joined[0].slice(), transposed[0].slice(), 1e-6);
         }
     }
 

@@ -49,7 +49,7 @@ fn attention(cx: &mut Cx<'_, '_, '_>) -> Outcome {
     let allowed = allowed(cx, &heads, &t.minus(&added), nonpad, frontier)?;
     let mask = mask(cx, &heads, allowed)?;
     let operands: Vec<ValueId> = [heads.q, heads.k, heads.v].into_iter().chain(mask).collect();
-    let op = op::Attention { scale, causal: own_causal && !frontier, softcap: heads.softcap, mask: mask.is_some() };
+    let op = op::Attention { scale, causal: own_causal && !frontier, softcap: heads.softcap, mask: mask.is_some(), join_heads: false };
     let y = cx.apply(op, &operands)?;
     let mut outputs: Vec<Bound> = vec![if flat { merged(cx, y)? } else { y }.into(), k.into(), v.into()];
     if cx.wants(3) {

@@ -16,7 +16,7 @@ fn normalizations() {
 
 #[test]
 fn attention() {
-    let plain = "attention {causal = true, softcap = 0.0, mask = false}";
+    let plain = "attention {causal = true, softcap = 0.0, mask = false, join_heads = false}";
     check(plain, &["b x 9 x s x 64 x f32", "b x 3 x t x 64 x f32", "b x 3 x t x 32 x f32"], "b x 9 x s x 32 x f32");
     check(plain, &["b x 9 x s x 64 x f32", "b x 2 x t x 64 x f32", "b x 2 x t x 32 x f32"], "attention: 9 query heads on 2 key heads");
     check(
@@ -24,7 +24,9 @@ fn attention() {
         &["b x 9 x s x 64 x f32", "b x 3 x t x 32 x f32", "b x 3 x t x 32 x f32"],
         "attention: head sizes of q and k must be equal, not 64 and 32",
     );
-    let masked = "attention {causal = false, softcap = 0.0, mask = true}";
+    let joined = "attention {causal = true, softcap = 0.0, mask = false, join_heads = true}";
+    check(joined, &["b x 9 x s x 64 x f32", "b x 3 x t x 64 x f32", "b x 3 x t x 32 x f32"], "b x s x 288 x f32");
+    let masked = "attention {causal = false, softcap = 0.0, mask = true, join_heads = false}";
     check(masked, &["b x 9 x s x 8 x f32", "b x 9 x t x 8 x f32", "b x 9 x t x 8 x f32", "b x 1 x s x t x bool"], "b x 9 x s x 8 x f32");
     check(masked, &["b x 9 x s x 8 x f32", "b x 9 x t x 8 x f32", "b x 9 x t x 8 x f32"], "attention: takes 4 operands, not 3");
 }
