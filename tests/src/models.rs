@@ -78,6 +78,15 @@ pub fn models() -> Vec<Model> {
     found
 }
 
+/// Every model file that is there, with references or without, in order of the paths.
+pub fn model_files() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(home().join("models")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let file = |path: PathBuf| if path.is_dir() { path.join("model.onnx") } else { path };
+    let mut files: Vec<PathBuf> = entries.map(file).filter(|path| path.extension().is_some_and(|e| e == "onnx") && path.exists()).collect();
+    files.sort();
+    files
+}
+
 fn model_file(name: &str) -> Option<PathBuf> {
     let models = home().join("models");
     [models.join(format!("{name}.onnx")), models.join(name).join("model.onnx")].into_iter().find(|path| path.exists())
