@@ -45,6 +45,7 @@ pub mod normalize;
 pub mod operands;
 pub mod patches;
 pub mod pool;
+mod pool_planes;
 pub mod quantize;
 pub mod real;
 pub mod recurrent;

@@ -1,6 +1,7 @@
 //! Pooling over windows of any number of spatial axes.
 
 use super::operands::{at_least_rank, no_code, operand, positive};
+use super::pool_planes::{has_planes, pool_planes};
 use super::real::Real;
 use super::window::{Described, Windows, advance};
 use super::{OpContext, OpError};
@@ -20,6 +21,11 @@ pub fn pool(op: &Pool, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Ten
     let kernel = op.kernel.iter().map(|&size| positive(size, "a window size")).collect::<Result<Dims, _>>()?;
     let windows = Windows::new(&x.dims()[2..], &kernel, &described)?;
     let dims: Dims = x.dims()[..2].iter().chain(&windows.output).copied().collect();
+    if x.elem() == Elem::F32 && !dims.contains(&0) && has_planes(op, &windows) {
+        let mut y = cx.alloc(&dims, Elem::F32)?;
+        pool_planes(op, x.slice(), &windows, y.slice_mut());
+        return Ok(vec![y]);
+    }
     match (op.kind, x.elem()) {
         (PoolKind::Max, Elem::F32) => maxima::<f32>(op, x, &windows, &dims, cx),
         (PoolKind::Max, Elem::F64) => maxima::<f64>(op, x, &windows, &dims, cx),
@@ -152,12 +158,14 @@ fn mean<T: Real>(x: &[T], inside: &Inside<'_>, size: Option<usize>) -> T {
 
 /// Elements of a window in the plane or its padding; windows that round up reach beyond both.
 fn padded_size(windows: &Windows, at: &[usize]) -> usize {
-    let along = |axis: usize| {
-        let (first, dilation) = (windows.position(axis, at[axis], 0), windows.dilations[axis]);
-        let limit = windows.input[axis] as isize + windows.end[axis];
-        ((limit - first).max(0) as usize).div_ceil(dilation).min(windows.kernel[axis])
-    };
-    (0..windows.rank()).map(along).product()
+    (0..windows.rank()).map(|axis| padded_along(windows, axis, at[axis])).product()
+}
+
+/// [`padded_size`] along one axis.
+pub fn padded_along(windows: &Windows, axis: usize, at: usize) -> usize {
+    let (first, dilation) = (windows.position(axis, at, 0), windows.dilations[axis]);
+    let limit = windows.input[axis] as isize + windows.end[axis];
+    ((limit - first).max(0) as usize).div_ceil(dilation).min(windows.kernel[axis])
 }
 
 #[cfg(test)]
@@ -196,6 +204,23 @@ mod tests {
         assert_eq!(y[0].slice::<f32>(), &[0.25, 1.25, 2.75, 7.0]);
         let y = run(Pool { count_include_pad: true, ceil: true, ..op(PoolKind::Average, &[2, 2], 2, &[0; 4]) }, &[grid()]);
         assert_eq!(y[0].slice::<f32>(), &[3.0, 4.5, 7.5, 9.0]);
+    }
+
+    #[test]
+    fn planes_are_pooled_as_windows_are() {
+        let x = super::super::testing::numbers(&[2, 3, 9, 11], 4);
+        let wide: Vec<f64> = x.slice::<f32>().iter().map(|&x| x.into()).collect();
+        let wide = Tensor::of(x.dims(), Elem::F64, &wide);
+        for (kernel, stride, pads, dilation) in [([3, 3], 1, [1; 4], 1), ([3, 2], 2, [0, 1, 2, 1], 1), ([2, 3], 3, [1, 0, 0, 2], 2)] {
+            for (kind, count_include_pad, ceil) in
+                [(PoolKind::Max, false, true), (PoolKind::Average, true, true), (PoolKind::Average, false, false)]
+            {
+                let op = Pool { dilations: vec![dilation; 2], count_include_pad, ceil, ..op(kind, &kernel, stride, &pads) };
+                let want: Vec<f32> = run(op.clone(), std::slice::from_ref(&wide))[0].slice::<f64>().iter().map(|&y| y as f32).collect();
+                let y = run(op, std::slice::from_ref(&x));
+                super::super::testing::assert_close(y[0].slice(), &want, 1e-6);
+            }
+        }
     }
 
     #[test]

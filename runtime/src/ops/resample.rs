@@ -2,12 +2,12 @@
 //!
 //! Source  https://onnx.ai/onnx/operators/onnx__Resize.html (version 19): coordinates, rounding, cubic coefficients.
 
+use super::lanes::for_rows;
 use super::operands::{axis_of, no_code, operand};
 use super::{OpContext, OpError};
 use crate::tensor::Tensor;
 use mokume_ir::op::{AspectPolicy, CoordinateMode, Interpolation, NearestMode, Resize};
 use mokume_ir::types::Elem;
-use rayon::prelude::*;
 
 /// Resizes the axes of `op.axes`.
 ///
@@ -131,10 +131,14 @@ fn resize_axis(x: &Tensor, plan: &Plan, op: &Resize, cx: &OpContext<'_>) -> Resu
     let inner: usize = dims[plan.axis + 1..].iter().product();
     let mut out = cx.alloc(&dims, Elem::F32)?;
     let source = x.slice::<f32>();
-    let row = inner.max(1);
-    out.slice_mut::<f32>().par_chunks_mut(row).enumerate().for_each(|(index, target)| {
+    if inner == 1 {
+        let line = Line::new(&taps, op.extrapolation);
+        for_rows(out.slice_mut::<f32>(), plan.output, |row, target| line.fill(&source[row * plan.input..][..plan.input], target));
+        return Ok(out);
+    }
+    for_rows(out.slice_mut::<f32>(), inner, |index, target| {
         let (outer, at) = (index / plan.output, index % plan.output);
-        let from = |position: usize| &source[(outer * plan.input + position) * row..][..row];
+        let from = |position: usize| &source[(outer * plan.input + position) * inner..][..inner];
         match &taps[at][..] {
             [] => target.fill(op.extrapolation),
             [(only, _)] => target.copy_from_slice(from(*only)),
@@ -142,6 +146,42 @@ fn resize_axis(x: &Tensor, plan: &Plan, op: &Resize, cx: &OpContext<'_>) -> Resu
         }
     });
     Ok(out)
+}
+
+/// How the elements of one line come from those of another.
+enum Line {
+    /// Every element that often.
+    Repeat(usize),
+    /// One element each.
+    Pick(Vec<usize>),
+    /// Sums from a start: `taps` of every element, one after the other, those it lacks with weight 0.
+    Sum { start: Vec<f32>, taps: usize, from: Vec<(usize, f32)> },
+}
+
+impl Line {
+    fn new(taps: &[Taps], extrapolation: f32) -> Self {
+        let count = taps.iter().map(Vec::len).max().unwrap_or(0);
+        if taps.iter().all(|taps| taps.len() == 1) {
+            let times = taps.iter().take_while(|taps| taps[0].0 == 0).count().max(1);
+            let is_repeated = taps.iter().enumerate().all(|(at, taps)| taps[0].0 == at / times);
+            return if is_repeated { Line::Repeat(times) } else { Line::Pick(taps.iter().map(|taps| taps[0].0).collect()) };
+        }
+        let start = taps.iter().map(|taps| if taps.is_empty() { extrapolation } else { 0.0 }).collect();
+        let padded = |taps: &Taps| taps.clone().into_iter().chain(std::iter::repeat((0, 0.0))).take(count);
+        Line::Sum { start, taps: count, from: taps.iter().flat_map(padded).collect() }
+    }
+    fn fill(&self, source: &[f32], target: &mut [f32]) {
+        match self {
+            Line::Repeat(2) => target.chunks_mut(2).zip(source).for_each(|(target, &x)| target.fill(x)),
+            Line::Repeat(times) => target.chunks_mut(*times).zip(source).for_each(|(target, &x)| target.fill(x)),
+            Line::Pick(from) => target.iter_mut().zip(from).for_each(|(target, &from)| *target = source[from]),
+            Line::Sum { start, taps, from } => {
+                for ((target, start), from) in target.iter_mut().zip(start).zip(from.chunks_exact(*taps)) {
+                    *target = from.iter().fold(*start, |sum, &(from, weight)| sum + weight * source[from]);
+                }
+            }
+        }
+    }
 }
 
 fn blend<'s>(target: &mut [f32], taps: &[(usize, f32)], from: impl Fn(usize) -> &'s [f32]) {
