@@ -28,15 +28,17 @@ pub fn sweep(editor: &mut Editor<'_>, cx: &mut PassContext<'_>, rules: &[Rule]) 
     Ok(())
 }
 
-/// Makes the only output of `root` be `term`, which carries the provenance of every node it stands for.
+/// Makes the only output of `root` be `term`, which carries the provenance of every node it stands for. A term of another
+/// type leaves the root alone: then some operand broadcasts what the pattern takes as it is.
 ///
 /// Errors  when the term does not type-check.
 pub fn replace(editor: &mut Editor<'_>, root: NodeId, term: Term) -> Result<(), PassError> {
     let loc = provenance(editor, root, &term);
     let old = editor[root].outputs[0];
     let new = term::build(editor, term, &loc)?;
-    editor.replace_uses(old, new);
-    term::erase_dead(editor, old);
+    let (dead, live) = if query::same_type(editor, old, new) { (old, new) } else { (new, old) };
+    editor.replace_uses(dead, live);
+    term::erase_dead(editor, dead);
     Ok(())
 }
 

@@ -117,7 +117,15 @@ fn attention(editor: &Editor<'_>, id: NodeId) -> Option<Found> {
     let (s, t) = (editor.ty(scores).dims()?.get(2)?.clone(), editor.ty(scores).dims()?.get(3)?.clone());
     let mask = mask.map(|mask| (mask, mask::meaning(editor, mask, &s, &t)));
     let (k, v) = ungrouped_pair(editor, k, v);
+    heads_fit(editor, q, k, v)?;
     Some(Found { q, k, v, scale: scaled.scale * q_scale * k_scale, mask })
+}
+
+/// Batches are equal, and query heads a multiple of key heads: products would broadcast where attention does not.
+fn heads_fit(graph: &Graph, q: ValueId, k: ValueId, v: ValueId) -> Option<()> {
+    let ([b, hq, ..], [kb, hk, ..], [vb, vh, ..]) = (graph.ty(q).dims()?, graph.ty(k).dims()?, graph.ty(v).dims()?) else { return None };
+    let multiple = hq == hk || hq.known()?.checked_rem(hk.known()?)? == 0;
+    (kb == b && vb == b && vh == hk && multiple).then_some(())
 }
 
 /// Operands of a plain product and whether the second one is transposed.

@@ -38,14 +38,17 @@ fn rotary(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
         both_orders(editor, turned, BinaryKind::Mul).find_map(|(half, sin)| {
             let x = rotated_half(editor, half)?;
             let cos = both_orders(editor, straight, BinaryKind::Mul).find(|(operand, _)| *operand == x)?.1;
-            rank4(editor, &[x, cos, sin])?;
+            angles_fit(editor, x, &[cos, sin])?;
             Some(apply(Rotary { interleaved: false, dims: 0 }, [x, cos, sin]))
         })
     })
 }
 
-fn rank4(graph: &Graph, values: &[ValueId]) -> Option<()> {
-    values.iter().all(|&value| graph.ty(value).dims().is_some_and(|dims| dims.len() == 4)).then_some(())
+/// Everything has rank 4, and there is an angle for every element of the last axis.
+fn angles_fit(graph: &Graph, x: ValueId, angles: &[ValueId]) -> Option<()> {
+    let [.., size] = graph.ty(x).dims().filter(|dims| dims.len() == 4)? else { return None };
+    let fits = |value: &ValueId| graph.ty(*value).dims().is_some_and(|dims| dims.len() == 4 && dims[3] == *size);
+    angles.iter().all(fits).then_some(())
 }
 
 /// `x` of `concat(-x[h..2h], x[0..h])` on the last axis.
