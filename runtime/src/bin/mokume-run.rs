@@ -24,8 +24,8 @@ mokume-run MODEL.mok [options]
   --dim NAME=SIZE     size of a symbol for --random (default 1)
   --trust             run native code whoever owns the file
   --threads N         threads (default: one per core)
-  --time N            run N more times and print the median
-  --profile FILE      write a Chrome trace of one more run
+  --repeat N          run N more times and print the median time
+  --trace FILE        run once more and write when every node ran, for chrome://tracing or Perfetto
   -h, --help          this text";
 
 type Inputs = Vec<(String, Tensor)>;
@@ -39,8 +39,8 @@ struct Arguments {
     trust: bool,
     dims: HashMap<String, i64>,
     threads: usize,
-    time: usize,
-    profile: Option<PathBuf>,
+    repeat: usize,
+    trace: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -87,8 +87,8 @@ fn arguments(words: &[String]) -> Result<Arguments, Report> {
             "--random" => arguments.random = true,
             "--dim" => arguments.dims.extend([dimension(&value()?)?]),
             "--threads" => arguments.threads = number(word, &value()?)?,
-            "--time" => arguments.time = number(word, &value()?)?,
-            "--profile" => arguments.profile = Some(value()?.into()),
+            "--repeat" => arguments.repeat = number(word, &value()?)?,
+            "--trace" => arguments.trace = Some(value()?.into()),
             option if option.starts_with('-') => return Err(unknown_option(option)),
             model if arguments.model.is_none() => arguments.model = Some(model.into()),
             extra => return Err(usage(format!("one model at a time: {extra} is too many"))),
@@ -123,13 +123,13 @@ fn run(arguments: &Arguments) -> Result<(), Report> {
         Some(folder) => write_outputs(folder, &outputs)?,
         None => outputs.iter().for_each(|(name, tensor)| println!("{name}: {tensor:?}")),
     }
-    if arguments.time > 0 {
-        println!("median of {}: {:.3} ms", arguments.time, median_ms(&mut session, &inputs, arguments.time)?);
+    if arguments.repeat > 0 {
+        println!("median of {}: {:.3} ms", arguments.repeat, median_ms(&mut session, &inputs, arguments.repeat)?);
     }
-    if let Some(trace) = &arguments.profile {
+    if let Some(path) = &arguments.trace {
         session.reset();
         let events: Vec<Event> = session.run_profiled(&inputs)?.1;
-        file::write(trace, |out| out.write_all(chrome_trace(&program, &events).as_bytes()))?;
+        file::write(path, |out| out.write_all(chrome_trace(&program, &events).as_bytes()))?;
     }
     Ok(())
 }

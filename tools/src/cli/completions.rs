@@ -1,5 +1,6 @@
 //! `mokume completions`: shell completion scripts.
 
+use crate::cli::talk::put;
 use clap::CommandFactory;
 use mokume_ir::diag::Report;
 
@@ -14,6 +15,8 @@ pub struct Args {
 ///
 /// Errors  never.
 pub fn run(args: &Args) -> Result<(), Report> {
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "mokume", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::Cli::command(), "mokume", &mut script);
+    put(String::from_utf8_lossy(&script));
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! `mokume generate`: continues a text with a language model.
 
 use crate::cli::options;
-use crate::cli::talk::Talk;
+use crate::cli::talk::{Talk, put};
 use crate::driver::compile;
 use crate::driver::generate::{Generator, Sampling};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_runtime::session::{Session, SessionOptions};
 use serde::Serialize;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -141,8 +140,7 @@ impl<'a> Stream<'a> {
     }
     fn print(&self, text: &str) {
         if self.live {
-            print!("{text}");
-            let _ = std::io::stdout().flush();
+            put(text);
         }
     }
 }

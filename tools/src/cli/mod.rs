@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(report)) => {
             talk::print_report(&report, json);
-            exit_code(&report)
+            ExitCode::from(status(&report))
         }
         Err(_) => {
             eprintln!(
@@ -102,18 +102,29 @@ fn dispatch(cli: Cli) -> Result<(), Report> {
     }
 }
 
-fn exit_code(report: &Report) -> ExitCode {
-    ExitCode::from(match report.severity() {
+/// The exit code.
+fn status(report: &Report) -> u8 {
+    match report.severity() {
         _ if report.findings().iter().any(|finding| finding.code.starts_with("mokume::bug")) => 101,
         Severity::Input => 1,
         Severity::Unsupported => 2,
         Severity::Check => 3,
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mokume_ir::diag::Diagnostic;
+
+    #[test]
+    fn exit_codes_say_whose_move_it_is() {
+        let both = vec![Diagnostic::unsupported("a", "a"), Diagnostic::input("b", "b")];
+        assert_eq!(status(&Report::from_findings(both).unwrap()), 1);
+        assert_eq!(status(&Diagnostic::unsupported("a", "a").into()), 2);
+        assert_eq!(status(&Diagnostic::check("a", "a").into()), 3);
+        assert_eq!(status(&Diagnostic::input("mokume::bug", "a").into()), 101);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

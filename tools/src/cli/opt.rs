@@ -2,9 +2,10 @@
 
 use crate::cli::compile::{explain, rewrite, use_threads};
 use crate::cli::options::{self, PipelineArgs};
-use crate::cli::talk::Talk;
+use crate::cli::talk::{Talk, put};
 use crate::driver::{compile, source};
 use mokume_ir::diag::Report;
+use mokume_ir::text;
 use std::path::{Path, PathBuf};
 
 /// Run passes on a model and write the graph (.gir, or - for stdout)
@@ -33,5 +34,12 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     let mut module = source::open_graph(&args.model)?;
     let report = rewrite(&mut module, &pipeline, &args.pipeline, talk)?;
     explain(&report, &args.pipeline, talk);
-    source::write_text(&module, &args.output)
+    if args.output != Path::new("-") {
+        return source::write_text(&module, &args.output);
+    }
+    if !text::sidecar::write(&module).is_empty() {
+        talk.say("large constants are left out; write to FILE.gir to keep them beside it");
+    }
+    put(text::print(&module));
+    Ok(())
 }

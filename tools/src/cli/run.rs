@@ -6,6 +6,7 @@ use crate::driver::{archive, compile, inputs};
 use crate::report::table::{Table, milliseconds};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_runtime::file;
+use mokume_runtime::profile::{by_op, chrome_trace};
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
 use serde::Serialize;
@@ -30,6 +31,12 @@ pub struct Args {
     /// Run this many more times and print the median time
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub repeat: usize,
+    /// Run once more and print what every op took
+    #[arg(long)]
+    pub profile: bool,
+    /// Run once more and write when every node ran, for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +55,15 @@ struct Ran {
     outputs: Vec<Output>,
     first_ms: f64,
     median_ms: Option<f64>,
+    ops: Vec<OpRow>,
+}
+
+/// What all nodes of an op took, without the nodes inside calls and loops.
+#[derive(Serialize)]
+struct OpRow {
+    op: &'static str,
+    count: usize,
+    ms: f64,
 }
 
 /// Runs the verb.
@@ -68,8 +84,24 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     let first = start.elapsed();
     let median = repeat(&mut session, &given.tensors, args.repeat)?;
     write_outputs(args, &outputs)?;
-    print(&outputs, given.assumed, first, median, talk);
+    let ops = profile(args, &mut session, &given.tensors)?;
+    print(&outputs, given.assumed, first, median, ops, talk);
     Ok(())
+}
+
+/// One more run without state when a profile or a trace is asked for.
+fn profile(args: &Args, session: &mut Session, inputs: &[(String, Tensor)]) -> Result<Vec<OpRow>, Report> {
+    if !args.profile && args.trace.is_none() {
+        return Ok(Vec::new());
+    }
+    session.reset();
+    let (_, events) = session.run_profiled(inputs)?;
+    if let Some(path) = &args.trace {
+        let trace = chrome_trace(session.program(), &events);
+        file::write(path, |out| out.write_all(trace.as_bytes()))?;
+    }
+    let times = if args.profile { by_op(session.program(), &events) } else { Vec::new() };
+    Ok(times.into_iter().map(|time| OpRow { op: time.op, count: time.count, ms: time.self_ns as f64 / 1e6 }).collect())
 }
 
 fn repeat(session: &mut Session, inputs: &[(String, Tensor)], times: usize) -> Result<Option<Duration>, Report> {
@@ -87,7 +119,7 @@ fn repeat(session: &mut Session, inputs: &[(String, Tensor)], times: usize) -> R
 /// Before the run, which may be long.
 fn check_outputs(args: &Args) -> Result<(), Report> {
     args.output.as_deref().map_or(Ok(()), file::make_folder)?;
-    args.outputs.as_deref().map_or(Ok(()), file::check_writable)
+    [&args.outputs, &args.trace].into_iter().flatten().try_for_each(|path| file::check_writable(path))
 }
 
 fn write_outputs(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Report> {
@@ -112,7 +144,7 @@ fn file_name(name: &str) -> Result<String, Report> {
     }
 }
 
-fn print(outputs: &[(String, Tensor)], assumed: Vec<String>, first: Duration, median: Option<Duration>, talk: &Talk) {
+fn print(outputs: &[(String, Tensor)], assumed: Vec<String>, first: Duration, median: Option<Duration>, ops: Vec<OpRow>, talk: &Talk) {
     let rows: Vec<Output> = outputs.iter().map(|(name, tensor)| summary(name, tensor)).collect();
     let mut table = Table::new(["output", "type", "shape", "mean", "min", "max"]);
     let number = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.5}"));
@@ -124,8 +156,19 @@ fn print(outputs: &[(String, Tensor)], assumed: Vec<String>, first: Duration, me
         None => format!("first run {}\n", milliseconds(first)),
     };
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let json = Ran { assumed, outputs: rows, first_ms: ms(first), median_ms: median.map(ms) };
-    talk.result(&json, format!("{table}{time}"));
+    let profile = if ops.is_empty() { String::new() } else { profile_table(&ops) };
+    let json = Ran { assumed, outputs: rows, first_ms: ms(first), median_ms: median.map(ms), ops };
+    talk.result(&json, format!("{table}{time}{profile}"));
+}
+
+fn profile_table(ops: &[OpRow]) -> String {
+    let total: f64 = ops.iter().map(|row| row.ms).sum();
+    let mut table = Table::new(["op", "count", "ms", "share"]);
+    for row in ops {
+        let share = if total > 0.0 { 100.0 * row.ms / total } else { 0.0 };
+        table.row([row.op.to_string(), row.count.to_string(), format!("{:.3}", row.ms), format!("{share:.1}%")]);
+    }
+    table.to_string()
 }
 
 fn summary(name: &str, tensor: &Tensor) -> Output {

@@ -2,19 +2,22 @@
 
 use clap::Args;
 use mokume_ir::diag::{Report, Severity};
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
+
+/// Over the options of every verb in `--help`.
+const HEADING: &str = "Options of every command";
 
 /// Options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct Talk {
     /// Say nothing but results and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = HEADING)]
     pub quiet: bool,
     /// Print results and errors as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub json: bool,
     /// Threads to use; 0 for one per core
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", help_heading = HEADING)]
     pub threads: usize,
 }
 
@@ -44,8 +47,8 @@ impl Talk {
     /// Prints a result: JSON when asked for, otherwise the text.
     pub fn result(&self, json: &impl serde::Serialize, text: impl std::fmt::Display) {
         match serde_json::to_string_pretty(json) {
-            Ok(json) if self.json => println!("{json}"),
-            _ => print!("{text}"),
+            Ok(json) if self.json => put(format_args!("{json}\n")),
+            _ => put(text),
         }
     }
     /// A thread pool of the asked size.
@@ -79,6 +82,14 @@ impl Drop for Progress {
     }
 }
 
+/// Prints on stdout, at once. When nobody reads it any more, the process ends.
+pub fn put(text: impl std::fmt::Display) {
+    let mut out = std::io::stdout();
+    if write!(out, "{text}").and_then(|()| out.flush()).is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        std::process::exit(0);
+    }
+}
+
 /// Prints findings on stderr, or on stdout as JSON.
 pub fn print_report(report: &Report, json: bool) {
     if !json {
@@ -86,7 +97,7 @@ pub fn print_report(report: &Report, json: bool) {
         return;
     }
     let findings: Vec<_> = report.findings().iter().map(finding_json).collect();
-    println!("{}", serde_json::json!({ "errors": findings }));
+    put(format_args!("{}\n", serde_json::json!({ "errors": findings })));
 }
 
 fn finding_json(finding: &mokume_ir::diag::Diagnostic) -> serde_json::Value {

@@ -57,24 +57,26 @@ pub fn runnable(path: &Path) -> Result<Program, Report> {
     }
 }
 
-/// Native code levels by name: `native` for this machine, `all`, or a list such as `x86-64,avx2`.
+/// Native code levels by name, separated by commas: `native` for this machine, `all`, or names such as `x86-64,avx2`.
 ///
 /// Errors  `args::target` when a level is unknown.
 pub fn target(text: &str) -> Result<Target, Report> {
-    let levels = match text {
-        "all" => IsaLevel::ALL.to_vec(),
-        "native" => IsaLevel::detect().into_iter().collect(),
-        list => list.split(',').map(level).collect::<Result<_, _>>()?,
-    };
+    let mut levels: Vec<IsaLevel> = text.split(',').map(|name| named_levels(name.trim())).collect::<Result<Vec<_>, _>>()?.concat();
+    levels.sort();
+    levels.dedup();
     Ok(Target { levels, ..Target::default() })
 }
 
-fn level(name: &str) -> Result<IsaLevel, Report> {
-    IsaLevel::from_name(name.trim()).ok_or_else(|| {
-        let names: Vec<_> = IsaLevel::ALL.iter().map(|level| level.name()).collect();
-        let help = format!("levels are native, all, or a list of {}", names.join(", "));
-        Diagnostic::input("args::target", format!("there is no level `{name}`")).help(help).into()
-    })
+fn named_levels(name: &str) -> Result<Vec<IsaLevel>, Report> {
+    match name {
+        "all" => Ok(IsaLevel::ALL.to_vec()),
+        "native" => Ok(IsaLevel::detect().into_iter().collect()),
+        _ => IsaLevel::from_name(name).map(|level| vec![level]).ok_or_else(|| {
+            let names: Vec<_> = IsaLevel::ALL.iter().map(|level| level.name()).collect();
+            let help = format!("levels are native, all, {}", names.join(", "));
+            Diagnostic::input("args::target", format!("there is no level `{name}`")).help(help).into()
+        }),
+    }
 }
 
 /// Lowers a module and writes the artifact; its size in bytes, and which kernels it uses.

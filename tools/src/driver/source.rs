@@ -7,7 +7,7 @@ use mokume_ir::text;
 use mokume_runtime::artifact;
 use mokume_runtime::file;
 use mokume_runtime::program::Program;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A model as found in a file.
@@ -91,9 +91,19 @@ fn open_text(path: &Path) -> Result<Module, Report> {
             let weights = text::sidecar::read(Bytes::from_owner(map)).map_err(|report| report.within(&sidecar.display().to_string()))?;
             text::parse(&source, &|hash| weights.get(hash))
         }
-        Err(_) => text::parse(&source, &text::no_data),
+        Err(_) => text::parse(&source, &text::no_data).map_err(|report| without_sidecar(report, &sidecar)),
     };
     parsed.map_err(|report| report.within(&path.display().to_string()))
+}
+
+/// One finding instead of one for every constant.
+fn without_sidecar(report: Report, sidecar: &Path) -> Report {
+    let count = report.findings().len();
+    if report.findings().iter().any(|finding| finding.code != "text::constant::missing") {
+        return report;
+    }
+    let message = format!("the data of {count} constants is not there: it belongs in {}", sidecar.display());
+    Diagnostic::input("text::constant::missing", message).help("keep the weights file beside the text, or begin with the .onnx").into()
 }
 
 fn read_text(path: &Path) -> Result<String, Report> {
@@ -110,18 +120,14 @@ pub fn sidecar_path(path: &Path) -> PathBuf {
     path.with_extension("safetensors")
 }
 
-/// Writes a graph as text, and its large constants beside it; `-` prints the text alone.
+/// Writes a graph as text, and its large constants beside it.
 ///
 /// Errors  when a file cannot be written; then neither is left behind half written.
 pub fn write_text(module: &Module, path: &Path) -> Result<(), Report> {
     let printed = text::print(module);
-    if path == Path::new("-") {
-        return std::io::stdout().write_all(printed.as_bytes()).map_err(|e| file::unwritable(path, &e));
-    }
     let sidecar = text::sidecar::write(module);
     if !sidecar.is_empty() {
-        let target = sidecar_path(path);
-        file::write(&target, |out| sidecar.pieces().try_for_each(|piece| out.write_all(piece)))?;
+        file::write(&sidecar_path(path), |out| sidecar.pieces().try_for_each(|piece| out.write_all(piece)))?;
     }
     file::write(path, |out| out.write_all(printed.as_bytes()))
 }

@@ -1,0 +1,89 @@
+//! Commands that work: results on stdout, talk on stderr, JSON where asked for.
+
+use crate::desk::{Desk, small_model};
+use mokume_runtime::npy;
+use mokume_runtime::tensor::Tensor;
+use serde_json::Value;
+use std::fs;
+use std::process::{Output, Stdio};
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.put("model.onnx", small_model());
+    desk.put_tensor("x.npy", &Tensor::f32s(&[2, 64], &[0.5; 128]));
+    desk
+}
+
+/// Stdout of a command that works.
+fn stdout(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(desk: &Desk, line: &str) -> Value {
+    serde_json::from_str(&stdout(desk.mokume(line))).unwrap()
+}
+
+#[test]
+fn a_model_runs_alike_in_every_form() {
+    let desk = desk();
+    stdout(desk.mokume("-q compile model.onnx -o m.mok --preset w8a8 --target native,x86-64"));
+    stdout(desk.mokume("-q opt model.onnx -o m.gir --preset w8a8 --dump steps"));
+    stdout(desk.mokume("-q run m.mok -i x=@x.npy -o from_mok"));
+    stdout(desk.mokume("-q run m.gir --input x=@x.npy --outputs from_gir.npz"));
+    let y = npy::read(&fs::read(desk.path("from_mok/y.npy")).unwrap()).unwrap();
+    assert_eq!(y.dims(), [2, 32]);
+    assert_eq!(json(&desk, "--json compare m.gir m.mok -i x=@x.npy --max-error 0")["outputs"][0]["cosine"], 1.0);
+    assert!(desk.path("steps/01-canonicalize.gir").exists());
+    assert_eq!(desk.names(), ["from_gir.npz", "from_mok", "m.gir", "m.mok", "m.safetensors", "model.onnx", "steps", "x.npy"]);
+}
+
+#[test]
+fn results_are_json_when_asked_for() {
+    let desk = desk();
+    let compiled = json(&desk, "--json compile model.onnx -o m.mok --preset w4a8");
+    assert!(compiled["bytes_out"].is_u64() && compiled["kernels"].is_array(), "{compiled}");
+    let ran = json(&desk, "--json run m.mok --random --dim rows=3 --repeat 2 --profile --trace trace.json");
+    assert_eq!(ran["outputs"][0]["shape"], serde_json::json!([3, 32]));
+    assert!(ran["median_ms"].is_number() && ran["ops"][0]["ms"].is_number(), "{ran}");
+    let trace: Value = serde_json::from_slice(&fs::read(desk.path("trace.json")).unwrap()).unwrap();
+    assert!(trace["traceEvents"].as_array().is_some_and(|events| !events.is_empty()));
+    assert_eq!(json(&desk, "inspect --json m.mok")["weight_matmuls"], 1);
+    assert_eq!(json(&desk, "inspect --json --canonical model.onnx")["inputs"][0][0], "x");
+    assert!(json(&desk, "passes --json")["presets"].is_array());
+    assert!(json(&desk, "doctor --json").is_array());
+    assert!(json(&desk, "--json compare model.onnx m.mok --random --per-layer")["layers"].is_array());
+}
+
+#[test]
+fn a_dash_is_stdin_and_stdout() {
+    let desk = Desk::new();
+    let text =
+        "module \"m\"\n\ngraph @f0 \"main\"(%0 \"x\": tensor<n x f32>) -> (\"y\") {\n  %1 = neg %0 : tensor<n x f32>\n  return %1\n}\n";
+    desk.put("m.gir", text);
+    let input = fs::File::open(desk.path("m.gir")).unwrap();
+    let output = desk.command("opt - -p dce").stdin(Stdio::from(input)).output().unwrap();
+    assert_eq!(stdout(output), text);
+    assert_eq!(stdout(desk.mokume("opt m.gir -p dce -o -")), text);
+}
+
+#[test]
+fn nobody_has_to_read_the_output() {
+    let desk = desk();
+    for line in ["passes", "completions bash", "inspect model.onnx", "opt model.onnx"] {
+        let mut child = desk.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn every_command_and_shell_has_its_help() {
+    let desk = Desk::new();
+    for verb in ["compile", "run", "opt", "passes", "inspect", "compare", "generate", "doctor", "demo", "completions"] {
+        let help = stdout(desk.mokume(&format!("{verb} --help")));
+        assert!(help.contains(&format!("Usage: mokume {verb} [OPTIONS]")), "{help}");
+    }
+    assert!(stdout(desk.mokume("completions zsh")).starts_with("#compdef mokume"));
+}
