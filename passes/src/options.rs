@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Options that a pipeline can set; declare them with [`options!`](crate::options).
+/// Options that a pipeline can set; declare them with [`options!`](macro@crate::options).
 pub trait Options: Default + Serialize + DeserializeOwned {
     /// Name and description of every option, in declaration order.
     const DOCS: &'static [(&'static str, &'static str)];

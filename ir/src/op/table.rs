@@ -73,7 +73,7 @@ ops! {
         /// `b` is `[..., n, k]`: the layout of weights.
         transpose_b: bool,
     }
-    /// Convolution, NCHW by OIHW, any number of spatial axes. (x, w, [bias])
+    /// Convolution, NCHW by OIHW, any number of spatial axes. `(x, w, [bias])`
     Conv = "conv" {
         /// One per spatial axis.
         strides: Vec<i64>,
@@ -86,7 +86,7 @@ ops! {
         /// Channel groups.
         groups: i64,
     }
-    /// Transposed convolution, NCHW by IOHW. (x, w, [bias])
+    /// Transposed convolution, NCHW by IOHW. `(x, w, [bias])`
     ConvTranspose = "conv_transpose" {
         /// One per spatial axis.
         strides: Vec<i64>,
@@ -284,7 +284,7 @@ ops! {
         /// In order.
         sorted: bool,
     }
-    /// Resampling, ONNX Resize-19. Scales (f32) or sizes per axis of `axes`, exactly one is an operand or known. (x, [roi]) + sizes
+    /// Resampling, ONNX Resize-19. Scales (f32) or sizes per axis of `axes`, exactly one is an operand or known. `(x, [roi])` + sizes
     Resize = "resize" {
         /// Interpolation.
         mode: Interpolation,
@@ -327,7 +327,7 @@ ops! {
         /// Boxes are center and size, else two corners.
         center: bool,
     }
-    /// Pooling of regions of interest, ONNX RoiAlign-16. (x, rois [n, 4], batch indices [n])
+    /// Pooling of regions of interest, ONNX RoiAlign-16. `(x, rois [n, 4], batch indices [n])`
     RoiAlign = "roi_align" {
         /// Maximum, else average.
         max: bool,
@@ -357,7 +357,7 @@ ops! {
         /// The axis.
         axis: i64,
     }
-    /// (x - mean)/sqrt(var + epsilon) * scale + bias over axes `axis..`. (x, scale, [bias])
+    /// (x - mean)/sqrt(var + epsilon) * scale + bias over axes `axis..`. `(x, scale, [bias])`
     LayerNorm = "layer_norm" {
         /// First normalized axis.
         axis: i64,
@@ -371,7 +371,7 @@ ops! {
         /// Added to the mean square.
         epsilon: f32,
     }
-    /// Normalization over groups of channels and all spatial axes; groups = channels is instance norm. (x, scale [c], bias [c])
+    /// Normalization over groups of channels and all spatial axes; groups = channels is instance norm. `(x, scale [c], bias [c])`
     GroupNorm = "group_norm" {
         /// Groups.
         groups: i64,
@@ -390,7 +390,7 @@ ops! {
         bias: f32,
     }
     /// softmax(scale q kᵀ + mask) v. q [b, hq, s, d], k [b, hk, t, d], v [b, hk, t, e], hq a multiple of hk;
-    /// mask broadcast to [b, hq, s, t]: bool (true attends) or float (added). (q, k, v, [mask])
+    /// mask broadcast to [b, hq, s, t]: bool (true attends) or float (added). `(q, k, v, [mask])`
     Attention = "attention" {
         /// Factor of the scores; none for 1/sqrt(d).
         scale: Option<f32>,
@@ -464,7 +464,7 @@ ops! {
     /// Determinant of the last two axes. (x)
     Det = "det" {}
     /// Real values to codes with scales. Round half to even, clamped to the levels. Without operands the scale is found
-    /// from the data: symmetric `absmax/max level`, or min and max (0 included) with a zero point. (x, [scale, [zero_point]])
+    /// from the data: symmetric `absmax/max level`, or min and max (0 included) with a zero point. `(x, [scale, [zero_point]])`
     Quantize = "quantize" {
         /// The quantized type.
         to: QuantType,
@@ -528,7 +528,7 @@ ops! {
         else_branch: FuncId,
     }
     /// Repetition, ONNX Loop. Body: (iteration i64, condition bool, carried..., captures...) -> (condition, carried..., scanned...).
-    /// Outputs: final carried, then scanned outputs stacked on a new axis 0. ([trip count i64], [condition], carried..., captures...)
+    /// Outputs: final carried, then scanned outputs stacked on a new axis 0. `([trip count i64], [condition], carried..., captures...)`
     Loop = "loop" {
         /// The body.
         body: FuncId,

@@ -1,6 +1,6 @@
 //! Artifacts: programs as one file, `.mok`. Written whole or not at all, mapped when read, and checked before use.
 //!
-//! A file is a [container](container) of sections, the first of which is the manifest; large constants and kernels are
+//! A file is a container of sections, the first of which is the manifest; large constants and kernels are
 //! sections of their own that stay mapped. Equal programs give equal bytes.
 //!
 //! Checks. Reading a file that is cut off, corrupt, from the future or hostile gives a report that names what is wrong:

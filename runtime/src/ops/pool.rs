@@ -161,7 +161,7 @@ fn padded_size(windows: &Windows, at: &[usize]) -> usize {
     (0..windows.rank()).map(|axis| padded_along(windows, axis, at[axis])).product()
 }
 
-/// [`padded_size`] along one axis.
+/// Size along one axis, with padding.
 pub fn padded_along(windows: &Windows, axis: usize, at: usize) -> usize {
     let (first, dilation) = (windows.position(axis, at, 0), windows.dilations[axis]);
     let limit = windows.input[axis] as isize + windows.end[axis];

@@ -1,6 +1,6 @@
 //! Resampling of grids: ONNX Resize, one axis after the other.
 //!
-//! Source  https://onnx.ai/onnx/operators/onnx__Resize.html (version 19): coordinates, rounding, cubic coefficients.
+//! Source  <https://onnx.ai/onnx/operators/onnx__Resize.html> (version 19): coordinates, rounding, cubic coefficients.
 
 use super::lanes::for_rows;
 use super::operands::{axis_of, no_code, operand};

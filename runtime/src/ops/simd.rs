@@ -157,7 +157,7 @@ vectorized! {
 }
 
 vectorized! {
-    /// Σ a[i] b[i], over the shorter length.
+    /// `Σ a[i] b[i]`, over the shorter length.
     pub fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
         let len = a.len().min(b.len());
         let (a, b) = (&a[..len], &b[..len]);

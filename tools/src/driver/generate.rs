@@ -38,7 +38,7 @@ impl Generator {
                 "generate::model",
                 format!("the model asks for \"{name}\", which text generation does not have"),
             )
-            .help("compile past key values into state: mokume compile --preset float, or add declare-state to the pipeline")
+            .help("keep past keys and values in the runtime: mokume compile model.onnx -o model.mok --preset llm-float")
             .into());
         }
         if !session.outputs().iter().any(|port| port.name == "logits") || !session.inputs().iter().any(|port| port.name == "input_ids") {
