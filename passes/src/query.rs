@@ -91,9 +91,9 @@ pub fn binary(graph: &Graph, value: ValueId, kind: BinaryKind) -> Option<(NodeId
     (node.op == Op::Binary(kind)).then(|| (id, node.inputs[0], node.inputs[1]))
 }
 
-/// Whether `value` has exactly the type (shape and elements) of `other`.
+/// Whether `value` has exactly the type (shape and elements) of `other`. Types without a rank may stand for different shapes.
 pub fn same_type(graph: &Graph, value: ValueId, other: ValueId) -> bool {
-    graph.ty(value) == graph.ty(other)
+    graph.ty(value).dims().is_some() && graph.ty(value) == graph.ty(other)
 }
 
 /// The only output of a node.

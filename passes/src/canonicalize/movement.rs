@@ -127,8 +127,9 @@ fn implicit_broadcast(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
     let at = node.inputs.iter().position(|&input| broadcast(input).is_some())?;
     let mut inputs = node.inputs.to_vec();
     inputs[at] = broadcast(inputs[at])?.1.inputs[0];
+    let ty = Some(editor.ty(output(node)?)).filter(|ty| ty.dims().is_some())?;
     let types = infer_types(editor.module(), editor, &node.op, &inputs).ok()?;
-    (types.first() == Some(editor.ty(output(node)?))).then(|| apply(node.op.clone(), inputs))
+    (types.first() == Some(ty)).then(|| apply(node.op.clone(), inputs))
 }
 
 /// A transpose of the last two axes between a reshape that merges the leading axes and one that parts them again is a transpose
