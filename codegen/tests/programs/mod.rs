@@ -137,6 +137,31 @@ fn compiled_convolutions_equal_interpreted_ones() {
 }
 
 #[test]
+fn patches_of_one_pixel_are_read_in_place() {
+    let mut random = Random::new(8);
+    let block = |size| Granularity::Block { axis: 0, along: 1, size };
+    for (channels, granularity) in [(40, Granularity::Axis(0)), (64, block(32)), (96, block(64)), (50, block(20))] {
+        let w = weights(&mut random, 20, channels, QuantType { bits: 4, levels: Levels::Signed, granularity, zero_point: false });
+        let op = BitConv {
+            kernel: vec![1, 1],
+            strides: vec![1, 1],
+            dilations: vec![1, 1],
+            pads: vec![0; 4],
+            auto_pad: AutoPad::Explicit,
+            groups: 1,
+            a_bits: 8,
+            a_levels: Levels::Unsigned,
+            a_scale: ActScale::Tensor,
+            static_scale: 1.0,
+            static_zero: 0,
+            epilogue: vec![Epilogue::Bias, Epilogue::Relu],
+        };
+        let x = [2, channels, 7, 11];
+        check(&module(op, &x, w), &x, &mut random, true);
+    }
+}
+
+#[test]
 fn sums_beyond_i32_are_left_to_the_interpreter() {
     let mut random = Random::new(7);
     let ty = QuantType { bits: 8, levels: Levels::Odd, granularity: Granularity::Axis(0), zero_point: false };

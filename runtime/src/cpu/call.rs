@@ -1,7 +1,7 @@
 //! A kernel with its weights, ready to be called.
 
 use super::abi::{KernelArgs, KernelFn};
-use super::rows::Rows;
+use super::rows::{Rows, RowsRef};
 use super::spec::{KernelSpec, LANES, Layout, Store};
 use crate::ops::shared::Shared;
 use bytes::Bytes;
@@ -56,7 +56,7 @@ impl Product {
         self.tasks(count, whole).into_par_iter().for_each(|(range, tiles)| {
             let start = out.at(range.start * n + tiles.start * LANES);
             // SAFETY: tasks write disjoint whole tiles of columns below `n`.
-            unsafe { self.run(rows, range, tiles, start.cast(), n) }
+            unsafe { self.run(rows.view(), range, tiles, start.cast(), n) }
         });
         if n % LANES > 0 {
             self.multiply_last(rows, whole, &out);
@@ -65,7 +65,7 @@ impl Product {
     /// Computes f32 results of all `rows` on this thread, in lines of whole tiles.
     ///
     /// Panics  as [`Product::multiply`].
-    pub fn fill(&self, rows: &Rows, y: &mut [f32]) {
+    pub fn fill(&self, rows: RowsRef<'_>, y: &mut [f32]) {
         let (count, stride) = (rows.scales.len(), self.layout.tiles() * LANES);
         assert_eq!(self.spec.store, Store::Scaled, "kernel {}", self.spec);
         assert_eq!(y.len(), count * stride, "results of {count} rows");
@@ -77,7 +77,7 @@ impl Product {
         let (count, n) = (rows.scales.len(), self.layout.n);
         let mut last = vec![0f32; count * LANES];
         // SAFETY: `last` has a whole tile of columns.
-        unsafe { self.run(rows, 0..count, tile..tile + 1, last.as_mut_ptr().cast(), LANES) }
+        unsafe { self.run(rows.view(), 0..count, tile..tile + 1, last.as_mut_ptr().cast(), LANES) }
         for (m, row) in last.chunks_exact(LANES).enumerate() {
             let columns = n % LANES;
             // SAFETY: nothing else writes while this runs.
@@ -98,12 +98,12 @@ impl Product {
         let (count, tiles) = (rows.scales.len(), self.layout.tiles());
         let mut out = vec![0i32; count * self.layout.blocks * tiles * LANES];
         // SAFETY: the output has whole tiles.
-        unsafe { self.run(rows, 0..count, 0..tiles, out.as_mut_ptr().cast(), tiles * LANES) }
+        unsafe { self.run(rows.view(), 0..count, 0..tiles, out.as_mut_ptr().cast(), tiles * LANES) }
         out
     }
     /// # Safety
     /// `out` is the first column of the tiles in row 0 (of block 0) of the range, and has room for all rows and whole tiles.
-    unsafe fn run(&self, rows: &Rows, range: Range<usize>, tiles: Range<usize>, out: *mut u8, stride: usize) {
+    unsafe fn run(&self, rows: RowsRef<'_>, range: Range<usize>, tiles: Range<usize>, out: *mut u8, stride: usize) {
         let layout = &self.layout;
         if range.is_empty() || tiles.is_empty() {
             return;

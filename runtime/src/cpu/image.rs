@@ -2,6 +2,7 @@
 //!
 //! So a patch is a few runs of neighboring bytes: one per kernel row when the taps of a row are neighbors, else one per tap.
 
+use super::spec::CHUNK;
 use super::transpose::interleave;
 use crate::ops::OpError;
 use crate::ops::conv::Shape;
@@ -17,9 +18,13 @@ const TASK_BYTES: usize = 1 << 15;
 pub struct Image {
     axes: Vec<Axis>,
     /// Channels of all groups.
+    all: usize,
+    /// Bytes from one pixel to the next.
     pixel: usize,
     /// Channels of one group.
     channels: usize,
+    /// Whether pixels are patches, with 0 up to a whole number of chunks.
+    is_rows: bool,
     /// Start and length of every run of a patch.
     runs: Vec<(usize, usize)>,
 }
@@ -44,7 +49,9 @@ impl Image {
     ///
     /// Errors  when an image with padding is too large to address.
     pub fn new(shape: &Shape) -> Result<Self, OpError> {
-        let (pixel, windows) = (shape.groups * shape.channels, &shape.windows);
+        let (all, windows) = (shape.groups * shape.channels, &shape.windows);
+        let is_rows = windows.is_identity() && shape.groups == 1;
+        let pixel = if is_rows { all.next_multiple_of(CHUNK) } else { all };
         let mut axes = if windows.is_identity() { vec![Axis::line(windows.plane())] } else { Axis::all(windows) };
         let mut bytes = pixel;
         for axis in axes.iter_mut().rev() {
@@ -52,7 +59,7 @@ impl Image {
             bytes = bytes.checked_mul(axis.padded).ok_or_else(|| OpError::operands("the padded image is too large"))?;
         }
         let runs = if windows.is_identity() { vec![(0, shape.channels)] } else { runs(windows, &axes, shape.channels) };
-        Ok(Image { axes, pixel, channels: shape.channels, runs })
+        Ok(Image { axes, all, pixel, is_rows, channels: shape.channels, runs })
     }
     /// Bytes of one image.
     pub fn bytes(&self) -> usize {
@@ -66,12 +73,16 @@ impl Image {
         let lines = padded.iter().product::<usize>().max(1);
         let per_task = (TASK_BYTES / line_bytes.max(1)).max(1);
         images.par_chunks_mut(line_bytes.max(1)).enumerate().with_min_len(per_task).for_each(|(i, line)| {
-            let x = &x[i / lines * plane * self.pixel..][..plane * self.pixel];
+            let x = &x[i / lines * plane * self.all..][..plane * self.all];
             match input_line(outer, &unflatten(i % lines, &padded)) {
-                Some(at) => last.fill(&x[at * last.input..], plane, pad, line),
+                Some(at) => last.fill(&x[at * last.input..], plane, self.all, pad, line),
                 None => line.fill(pad),
             }
         });
+    }
+    /// The patches of windows `range` where they lie, as rows of whole chunks; none when they must be gathered.
+    pub fn rows<'i>(&self, image: &'i [u8], range: &Range<usize>) -> Option<&'i [u8]> {
+        self.is_rows.then(|| &image[range.start * self.pixel..range.end * self.pixel])
     }
     /// Copies the patches of windows `range` of a group to the beginnings of `rows`.
     pub fn patches(&self, image: &[u8], group: usize, range: Range<usize>, rows: &mut [u8]) {
@@ -122,14 +133,17 @@ impl Axis {
         padded.checked_add_signed(-self.begin).filter(|&at| at < self.input)
     }
     /// Writes the last axis of a line of pixels; `x` begins at the line in the first of the planes.
-    fn fill(&self, x: &[u8], plane: usize, pad: u8, line: &mut [u8]) {
+    fn fill(&self, x: &[u8], plane: usize, channels: usize, pad: u8, line: &mut [u8]) {
+        if self.bytes > channels {
+            line.fill(0);
+        }
         let before = self.begin.max(0).unsigned_abs().min(self.padded);
         let after = self.input.saturating_add_signed(self.begin).clamp(before, self.padded);
         line[..before * self.bytes].fill(pad);
         line[after * self.bytes..].fill(pad);
         let skipped = (-self.begin).max(0).unsigned_abs();
         if before < after {
-            interleave(&x[skipped..], plane, self.bytes, &mut line[before * self.bytes..after * self.bytes]);
+            interleave(&x[skipped..], plane, channels, self.bytes, &mut line[before * self.bytes..after * self.bytes]);
         }
     }
 }

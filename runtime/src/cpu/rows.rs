@@ -27,6 +27,30 @@ pub struct Rows {
     pub scales: Vec<f32>,
 }
 
+/// Packed rows as a kernel reads them.
+#[derive(Debug, Clone, Copy)]
+pub struct RowsRef<'a> {
+    /// Activations.
+    pub bytes: &'a [u8],
+    /// One per row and block.
+    pub corrections: &'a [i32],
+    /// One per row.
+    pub centers: &'a [i32],
+    /// One per row.
+    pub scales: &'a [f32],
+}
+
+impl Rows {
+    /// The rows.
+    pub fn view(&self) -> RowsRef<'_> {
+        self.with_bytes(&self.bytes)
+    }
+    /// The rows, whose activations lie elsewhere.
+    pub fn with_bytes<'a>(&'a self, bytes: &'a [u8]) -> RowsRef<'a> {
+        RowsRef { bytes, corrections: &self.corrections, centers: &self.centers, scales: &self.scales }
+    }
+}
+
 /// One row of [`Rows`], to be written.
 pub struct RowMut<'a> {
     bytes: &'a mut [u8],
@@ -69,13 +93,16 @@ impl RowPacker {
         let whole = self.layout.blocks <= 1 || self.layout.block.is_multiple_of(CHUNK);
         self.spec.strategy == Strategy::Unpack && whole
     }
-    /// Completes plain rows whose `k` bytes are written.
-    pub fn finish(&self, scale: f32, zero: i32, rows: &mut Rows) {
+    /// Writes 0 behind the `k` bytes of plain rows.
+    pub fn end_rows(&self, bytes: &mut [u8]) {
+        bytes.chunks_exact_mut(self.layout.row_bytes.max(1)).for_each(|row| row[self.layout.k..].fill(0));
+    }
+    /// Writes what belongs to plain rows of these bytes.
+    pub fn correct(&self, bytes: &[u8], scale: f32, zero: i32, rows: &mut Rows) {
         rows.scales.fill(scale);
         rows.centers.fill(self.code.center.wrapping_sub(zero));
-        rows.bytes.chunks_exact_mut(self.layout.row_bytes.max(1)).for_each(|row| row[self.layout.k..].fill(0));
         let block = self.layout.chunks * CHUNK;
-        block_sums(bytemuck::cast_slice(&rows.bytes), block, self.factor, &mut rows.corrections);
+        block_sums(bytemuck::cast_slice(bytes), block, self.factor, &mut rows.corrections);
     }
     /// The rows, one by one.
     pub fn split<'a>(&self, rows: &'a mut Rows) -> impl Iterator<Item = RowMut<'a>> + use<'a> {

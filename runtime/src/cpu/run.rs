@@ -124,7 +124,13 @@ impl Convolution<'_> {
         let bytes = &self.images[image * self.image.bytes()..][..self.image.bytes()];
         let (width, stride) = (range.len(), product.layout().tiles() * LANES);
         self.packer.with_rows(width, |rows| {
-            self.pack(product, bytes, group, range.clone(), rows);
+            let fits = |rows: &&[u8]| self.packer.is_plain() && rows.len() == width * product.layout().row_bytes;
+            let in_place = self.image.rows(bytes, &range).filter(fits);
+            match in_place {
+                Some(bytes) => self.packer.correct(bytes, self.scale.0, self.scale.1, rows),
+                None => self.pack(product, bytes, group, range.clone(), rows),
+            }
+            let rows = in_place.map_or_else(|| rows.view(), |bytes| rows.with_bytes(bytes));
             scratch::with(width * stride, |tile| {
                 product.fill(rows, tile);
                 self.store(tile, stride, (image, group), range, out);
@@ -134,8 +140,12 @@ impl Convolution<'_> {
     fn pack(&self, product: &Product, bytes: &[u8], group: usize, range: Range<usize>, rows: &mut Rows) {
         let (scale, zero) = self.scale;
         if self.packer.is_plain() {
-            self.image.patches(bytes, group, range, &mut rows.bytes);
-            return self.packer.finish(scale, zero, rows);
+            let mut patches = std::mem::take(&mut rows.bytes);
+            self.image.patches(bytes, group, range, &mut patches);
+            self.packer.end_rows(&mut patches);
+            self.packer.correct(&patches, scale, zero, rows);
+            rows.bytes = patches;
+            return;
         }
         let k = product.layout().k;
         scratch::with(range.len() * k, |patches: &mut [u8]| {

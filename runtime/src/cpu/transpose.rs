@@ -5,17 +5,17 @@ const BYTES: usize = 16;
 /// Sides of a tile of floats.
 const FLOATS: usize = 4;
 
-/// Writes `out [pixels, channels]` from `x [channels, pixels]`, whose lines begin `plane` elements apart.
-pub fn interleave(x: &[u8], plane: usize, channels: usize, out: &mut [u8]) {
-    let pixels = out.len() / channels.max(1);
+/// Writes `out [pixels, channels]` from `x [channels, pixels]`. Lines of `x` begin `plane` elements apart, pixels of `out` `stride`.
+pub fn interleave(x: &[u8], plane: usize, channels: usize, stride: usize, out: &mut [u8]) {
+    let pixels = out.len() / stride.max(1);
     if channels < BYTES || pixels < BYTES {
-        return interleave_each(x, plane, channels, out);
+        return interleave_each(x, plane, channels, stride, out);
     }
     for c in starts(channels, BYTES) {
         for p in starts(pixels, BYTES) {
             let rows = std::array::from_fn(|i| tile_row(&x[(c + i) * plane + p..]));
             for (i, row) in transposed(rows).iter().enumerate() {
-                out[(p + i) * channels + c..][..BYTES].copy_from_slice(row);
+                out[(p + i) * stride + c..][..BYTES].copy_from_slice(row);
             }
         }
     }
@@ -53,11 +53,11 @@ fn tile_row<T: Copy, const N: usize>(x: &[T]) -> [T; N] {
     *x.first_chunk().expect("a whole row of a tile")
 }
 
-fn interleave_each(x: &[u8], plane: usize, channels: usize, out: &mut [u8]) {
-    let pixels = out.len() / channels.max(1);
+fn interleave_each(x: &[u8], plane: usize, channels: usize, stride: usize, out: &mut [u8]) {
+    let pixels = out.len() / stride.max(1);
     for c in 0..channels {
         let line = &x[c * plane..][..pixels];
-        out[c..].iter_mut().step_by(channels).zip(line).for_each(|(out, &x)| *out = x);
+        out[c..].iter_mut().step_by(stride).zip(line).for_each(|(out, &x)| *out = x);
     }
 }
 
@@ -111,10 +111,12 @@ mod tests {
         for (channels, pixels) in [(1, 5), (3, 40), (16, 16), (17, 31), (24, 7), (50, 33)] {
             let plane = pixels + 3;
             let x: Vec<u8> = (0..channels * plane).map(|i| (i * 7 % 251) as u8).collect();
-            let mut out = vec![0; pixels * channels];
-            interleave(&x, plane, channels, &mut out);
-            let want: Vec<u8> = (0..out.len()).map(|i| x[i % channels * plane + i / channels]).collect();
-            assert_eq!(out, want, "{channels} by {pixels}");
+            for stride in [channels, channels + 5] {
+                let mut out = vec![0; pixels * stride];
+                interleave(&x, plane, channels, stride, &mut out);
+                let want = |i: usize| if i % stride < channels { x[i % stride * plane + i / stride] } else { 0 };
+                assert_eq!(out, (0..out.len()).map(want).collect::<Vec<u8>>(), "{channels} by {pixels}");
+            }
         }
     }
 

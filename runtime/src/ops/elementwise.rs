@@ -44,6 +44,10 @@ impl<'a, T: Copy> View<'a, T> {
         }
         View { data, dims, strides }
     }
+    /// The only element, when every one is the same.
+    fn constant(&self) -> Option<T> {
+        self.data.first().copied().filter(|_| self.strides[..] == [0])
+    }
     /// The elements `start..start + len` of the larger shape; `buffer` has room for `len`.
     pub fn read<'b>(&'b self, start: usize, len: usize, buffer: &'b mut [T]) -> &'b [T] {
         let (Some((&width, outer)), Some((&stride, steps))) = (self.dims.split_last(), self.strides.split_last()) else { return &[] };
@@ -99,10 +103,12 @@ pub fn zip<T: Scalar, U: Scalar, R: Scalar>(
     let a = View::new(a.slice::<T>(), a.dims(), dims);
     let b = View::new(b.slice::<U>(), b.dims(), dims);
     for_chunks(out.slice_mut::<R>(), TASK, |offset, part| {
-        let (mut left, mut right) = ([T::default(); BLOCK], [U::default(); BLOCK]);
+        let (mut left, mut right) = ([a.constant().unwrap_or_default(); BLOCK], [b.constant().unwrap_or_default(); BLOCK]);
         for (i, block) in part.chunks_mut(BLOCK).enumerate() {
-            let start = offset + i * BLOCK;
-            kernel(a.read(start, block.len(), &mut left), b.read(start, block.len(), &mut right), block);
+            let (start, len) = (offset + i * BLOCK, block.len());
+            let a = if a.constant().is_some() { &left[..len] } else { a.read(start, len, &mut left) };
+            let b = if b.constant().is_some() { &right[..len] } else { b.read(start, len, &mut right) };
+            kernel(a, b, block);
         }
     });
     Ok(out)

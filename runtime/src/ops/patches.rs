@@ -12,13 +12,14 @@ pub fn gather<T: Copy>(x: &[T], windows: &Windows, range: Range<usize>, pad: T, 
         return;
     }
     let runs = runs(windows, range);
+    let mut lines = Vec::with_capacity(windows.taps() * runs.len());
+    each_tap(windows, |tap| lines.extend(runs.iter().map(|run| line(windows, tap, run))));
     let mut rows = out.chunks_exact_mut(width);
     for x in x.chunks_exact(windows.plane().max(1)) {
-        each_tap(windows, |tap| {
-            if let Some(row) = rows.next() {
-                runs.iter().for_each(|run| gather_run(x, windows, tap, run, pad, &mut row[run.at..run.at + run.len]));
-            }
-        });
+        for (lines, row) in lines.chunks(runs.len()).zip(&mut rows) {
+            let parts = runs.iter().zip(lines);
+            parts.for_each(|(run, line)| gather_line(x, line, pad, &mut row[run.at..run.at + run.len]));
+        }
     }
 }
 
@@ -69,43 +70,40 @@ fn each_tap(windows: &Windows, mut visit: impl FnMut(&[usize])) {
     }
 }
 
-/// Where a tap of a run lies: start of its input line, and which of its windows fall inside.
+/// Where a tap of a run lies in a plane.
 struct Line {
-    start: usize,
-    /// Position of the first window on the line; negative in the padding.
-    first: isize,
-    step: usize,
+    /// The windows of the run that fall inside; none when the whole line is padding.
     inside: Range<usize>,
+    /// Position of the first of them.
+    start: usize,
+    step: usize,
 }
 
-fn line(windows: &Windows, tap: &[usize], run: &Run) -> Option<Line> {
-    let Some(last) = windows.rank().checked_sub(1) else { return Some(Line { start: 0, first: 0, step: 1, inside: 0..run.len }) };
+fn line(windows: &Windows, tap: &[usize], run: &Run) -> Line {
+    let Some(last) = windows.rank().checked_sub(1) else { return Line { inside: 0..run.len, start: 0, step: 1 } };
     let mut start = 0;
     for (axis, &tap) in tap[..last].iter().enumerate() {
         let at = windows.position(axis, run.first[axis], tap);
         if at < 0 || at >= windows.input[axis] as isize {
-            return None;
+            return Line { inside: 0..0, start: 0, step: 1 };
         }
         start = (start + at as usize) * windows.input[axis + 1];
     }
     let (first, step) = (windows.position(last, run.first[last], tap[last]), windows.strides[last]);
     let steps_to = |position: isize| (position - first).max(0).unsigned_abs().div_ceil(step).min(run.len);
     let inside = steps_to(0)..steps_to(windows.input[last] as isize);
-    Some(Line { start, first, step, inside })
+    let start = start.saturating_add_signed(first + (inside.start * step) as isize);
+    Line { inside, start, step }
 }
 
-impl Line {
-    fn input(&self, window: usize) -> usize {
-        (self.start as isize + self.first + (window * self.step) as isize) as usize
+fn gather_line<T: Copy>(x: &[T], line: &Line, pad: T, out: &mut [T]) {
+    if line.inside.is_empty() {
+        return out.fill(pad);
     }
-}
-
-fn gather_run<T: Copy>(x: &[T], windows: &Windows, tap: &[usize], run: &Run, pad: T, out: &mut [T]) {
-    let Some(line) = line(windows, tap, run).filter(|line| !line.inside.is_empty()) else { return out.fill(pad) };
     out[..line.inside.start].fill(pad);
     out[line.inside.end..].fill(pad);
-    let from = &x[line.input(line.inside.start)..];
-    let to = &mut out[line.inside];
+    let from = &x[line.start..];
+    let to = &mut out[line.inside.clone()];
     match line.step {
         1 => to.copy_from_slice(&from[..to.len()]),
         step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
@@ -113,8 +111,11 @@ fn gather_run<T: Copy>(x: &[T], windows: &Windows, tap: &[usize], run: &Run, pad
 }
 
 fn scatter_run<T: Copy + std::ops::AddAssign>(row: &[T], windows: &Windows, tap: &[usize], run: &Run, plane: &mut [T]) {
-    let Some(line) = line(windows, tap, run).filter(|line| !line.inside.is_empty()) else { return };
-    let to = plane[line.input(line.inside.start)..].iter_mut().step_by(line.step);
+    let line = line(windows, tap, run);
+    if line.inside.is_empty() {
+        return;
+    }
+    let to = plane[line.start..].iter_mut().step_by(line.step);
     to.zip(&row[line.inside]).for_each(|(to, from)| *to += *from);
 }
 

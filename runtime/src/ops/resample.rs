@@ -4,6 +4,7 @@
 
 use super::lanes::for_rows;
 use super::operands::{axis_of, no_code, operand};
+use super::simd::vectorized;
 use super::{OpContext, OpError};
 use crate::tensor::Tensor;
 use mokume_ir::op::{AspectPolicy, CoordinateMode, Interpolation, NearestMode, Resize};
@@ -172,7 +173,7 @@ impl Line {
     }
     fn fill(&self, source: &[f32], target: &mut [f32]) {
         match self {
-            Line::Repeat(2) => target.chunks_mut(2).zip(source).for_each(|(target, &x)| target.fill(x)),
+            Line::Repeat(2) if target.len().is_multiple_of(2) => repeat_twice(source, target),
             Line::Repeat(times) => target.chunks_mut(*times).zip(source).for_each(|(target, &x)| target.fill(x)),
             Line::Pick(from) => target.iter_mut().zip(from).for_each(|(target, &from)| *target = source[from]),
             Line::Sum { start, taps, from } => {
@@ -180,6 +181,14 @@ impl Line {
                     *target = from.iter().fold(*start, |sum, &(from, weight)| sum + weight * source[from]);
                 }
             }
+        }
+    }
+}
+
+vectorized! {
+    fn repeat_twice<const FMA: bool>(source: &[f32], target: &mut [f32]) -> () {
+        for (target, &x) in target.as_chunks_mut::<2>().0.iter_mut().zip(source) {
+            *target = [x, x];
         }
     }
 }
