@@ -66,7 +66,9 @@ pub fn unreadable(path: &Path, error: &io::Error) -> Report {
 pub fn unwritable(path: &Path, error: &io::Error) -> Report {
     let folder = folder(path);
     let (why, help) = match error.kind() {
-        io::ErrorKind::NotFound => (format!("there is no folder {}", folder.display()), format!("mkdir -p {}", folder.display())),
+        io::ErrorKind::NotFound if !folder.exists() => {
+            (format!("there is no folder {}", folder.display()), format!("mkdir -p {}", folder.display()))
+        }
         io::ErrorKind::IsADirectory => ("it is a folder".into(), format!("name a file: {}", path.join("FILE").display())),
         io::ErrorKind::NotADirectory => (format!("{} is no folder", folder.display()), "choose another place".into()),
         _ => (reason(error), "choose another place, or check its permissions and the space left".into()),

@@ -29,6 +29,9 @@ impl Default for SessionOptions {
     }
 }
 
+/// More threads than this are refused.
+pub const MAX_THREADS: usize = 1024;
+
 /// Outputs by name.
 pub type Outputs = Vec<(String, Tensor)>;
 
@@ -48,8 +51,12 @@ pub struct Session {
 impl Session {
     /// A session of `program` without state.
     ///
-    /// Errors  when the threads cannot be started.
+    /// Errors  when the threads are too many or cannot be started.
     pub fn new(program: Arc<Program>, options: SessionOptions) -> Result<Self, Report> {
+        if options.threads > MAX_THREADS {
+            let message = format!("{} threads are too many: at most {MAX_THREADS} are", options.threads);
+            return Err(Diagnostic::input("run::threads", message).help("--threads 0 takes one per core").into());
+        }
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).thread_name(|i| format!("mokume-{i}")).build();
         let pool = pool.map_err(|error| Diagnostic::input("run::threads", format!("{} threads do not start: {error}", options.threads)))?;
         let main = program.module.main();

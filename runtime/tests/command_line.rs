@@ -92,6 +92,11 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         ("m.mok --randon", 1, "error[run::usage]: there is no option --randon\n  help: did you mean --random?\n"),
         ("m.mok --zzzzzz", 1, "error[run::usage]: there is no option --zzzzzz\n  help: mokume-run --help\n"),
         ("m.mok --threads many", 1, "error[run::usage]: --threads many must be a number\n  help: mokume-run --help\n"),
+        (
+            "m.mok --random --threads 100000",
+            1,
+            "error[run::threads]: 100000 threads are too many: at most 1024 are\n  help: --threads 0 takes one per core\n",
+        ),
         ("m.mok --dim rows", 1, "error[run::usage]: --dim rows must be NAME=SIZE\n  help: mokume-run --help\n"),
         ("m.mok -i x.npy", 1, "error[run::usage]: -i x.npy must be NAME=@FILE.npy\n  help: mokume-run --help\n"),
         ("m.mok -i", 1, "error[run::usage]: -i needs a value\n  help: mokume-run --help\n"),

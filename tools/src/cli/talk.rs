@@ -2,6 +2,7 @@
 
 use clap::Args;
 use mokume_ir::diag::{Report, Severity};
+use mokume_runtime::session::MAX_THREADS;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 /// Over the options of every verb in `--help`.
@@ -17,8 +18,13 @@ pub struct Talk {
     #[arg(long, global = true, help_heading = HEADING)]
     pub json: bool,
     /// Threads to use; 0 for one per core
-    #[arg(long, global = true, default_value_t = 0, value_name = "N", help_heading = HEADING)]
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", value_parser = thread_number, help_heading = HEADING)]
     pub threads: usize,
+}
+
+fn thread_number(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number <= MAX_THREADS);
+    number.ok_or_else(|| format!("expected a whole number up to {MAX_THREADS}"))
 }
 
 impl Talk {

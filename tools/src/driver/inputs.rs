@@ -4,7 +4,8 @@ use crate::driver::archive;
 use mokume_ir::diag::{Diagnostic, Report, nearest};
 use mokume_ir::dim::{Dim, Symbol};
 use mokume_ir::types::{Elem, Type};
-use mokume_runtime::tensor::Tensor;
+use mokume_runtime::memory::Buffer;
+use mokume_runtime::tensor::{Tensor, elem_bytes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -138,6 +139,11 @@ fn random_tensor(name: &str, ty: &Type, seed: u64, sizes: &mut BTreeMap<Symbol, 
     let unsupported = || Diagnostic::unsupported("run::random", format!("input \"{name}\" of type {ty} has no random values")).into();
     let (Some(dims), Some(elem)) = (ty.dims(), ty.elem()) else { return Err(unsupported()) };
     let dims = dims.iter().map(|dim| size_of(dim, sizes, assumed)).collect::<Option<Vec<_>>>().ok_or_else(unsupported)?;
+    let bytes = dims.iter().try_fold(elem_bytes(elem).max(1), |bytes, &dim| bytes.checked_mul(dim));
+    if !bytes.is_some_and(Buffer::is_available) {
+        let finding = Diagnostic::input("run::random", format!("input \"{name}\" of sizes {dims:?} does not fit in memory"));
+        return Err(finding.help("give smaller sizes with --dim").into());
+    }
     random_values(&dims, elem, seed).ok_or_else(unsupported)
 }
 

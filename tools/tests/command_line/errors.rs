@@ -123,6 +123,8 @@ fn pipelines_and_options() {
             "compile model.onnx -o m.mok --prest w4a8",
             "compile model.onnx",
             "run model.onnx --random --threads many",
+            "run model.onnx --random --threads 100000",
+            "run model.onnx --random --dim rows=99999999999999",
             "run model.onnx --input x:x.npy",
             "run model.onnx --random --dim rows=-1",
             "run model.onnx --random --dim row=2",
