@@ -23,6 +23,12 @@ pub trait Executor: Sync {
         inputs: &[(String, Constant)],
         observe: &mut dyn FnMut(FuncId, NodeId, &[Constant]),
     ) -> Result<Named, String>;
+    /// The outputs of a module.
+    ///
+    /// Errors  as [`Executor::run`].
+    fn outputs(&self, module: &Module, inputs: &[(String, Constant)]) -> Result<Named, String> {
+        self.run(module, inputs, &mut |_, _, _| {})
+    }
 }
 
 /// Runs nothing: for pipelines whose passes only look at the graph.

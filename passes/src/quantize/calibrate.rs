@@ -1,40 +1,56 @@
-//! Ranges of activations, seen while the model runs on calibration data.
+//! What the model does on calibration data: ranges of activations, and which nodes run at all.
 
 use super::round::range;
+use super::sites::Site;
 use crate::executor::{Executor, Named};
 use mokume_ir::constant::Constant;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Def, Module};
-use mokume_ir::ids::{FuncId, ValueId};
-use std::collections::HashMap;
+use mokume_ir::ids::{FuncId, NodeId, ValueId};
+use std::collections::{HashMap, HashSet};
 
 /// Smallest and largest number of every value that was asked for and seen; 0 always lies between.
 pub type Ranges = HashMap<(FuncId, ValueId), (f32, f32)>;
 
-/// Runs every sample and keeps the ranges of `wanted`.
+/// What was seen of sites.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Ranges of their activations.
+    pub ranges: Ranges,
+    /// The sites that ran.
+    pub ran: HashSet<(FuncId, NodeId)>,
+}
+
+/// Runs every sample and looks at `sites`.
 ///
 /// Errors  when a sample does not run.
-pub fn ranges(module: &Module, wanted: &[(FuncId, ValueId)], samples: &[Named], executor: &dyn Executor) -> Result<Ranges, Report> {
-    let mut ranges: Ranges = HashMap::new();
+pub fn watch(module: &Module, sites: &[(FuncId, Site)], samples: &[Named], executor: &dyn Executor) -> Result<Seen, Report> {
+    let mut seen = Seen::default();
     let mut by_node: HashMap<_, Vec<(ValueId, usize)>> = HashMap::new();
-    for &(function, value) in wanted {
-        match module[function][value].def {
-            Def::Node(node, output) => by_node.entry((function, node)).or_default().push((value, output as usize)),
-            Def::Input(index) if function == module.entry => see_input(module, value, index, samples, &mut ranges),
+    for &(function, Site { node, x, .. }) in sites {
+        by_node.entry((function, node)).or_default();
+        match module[function][x].def {
+            Def::Node(node, output) => by_node.entry((function, node)).or_default().push((x, output as usize)),
+            Def::Input(index) if function == module.entry => see_input(module, x, index, samples, &mut seen.ranges),
             _ => {}
         }
     }
     for sample in samples {
         let mut observe = |function, node, outputs: &[Constant]| {
-            for &(value, output) in by_node.get(&(function, node)).into_iter().flatten() {
-                outputs.get(output).into_iter().for_each(|seen| widen(&mut ranges, (function, value), seen));
+            let Some(values) = by_node.get(&(function, node)) else { return };
+            seen.ran.insert((function, node));
+            for &(value, output) in values {
+                outputs.get(output).into_iter().for_each(|tensor| widen(&mut seen.ranges, (function, value), tensor));
             }
         };
-        executor.run(module, sample, &mut observe).map_err(|why| {
-            Report::from(Diagnostic::input("quantize::calibration", format!("the model does not run on the calibration data: {why}")))
-        })?;
+        executor.run(module, sample, &mut observe).map_err(failed)?;
     }
-    Ok(ranges)
+    Ok(seen)
+}
+
+/// The report of a calibration sample that does not run.
+pub(super) fn failed(why: String) -> Report {
+    Diagnostic::input("quantize::calibration", format!("the model does not run on the calibration data: {why}")).into()
 }
 
 fn see_input(module: &Module, value: ValueId, index: u32, samples: &[Named], ranges: &mut Ranges) {

@@ -4,6 +4,7 @@ pub mod calibrate;
 pub mod embedding;
 pub mod epilogue;
 pub mod fuse;
+pub mod keep;
 pub mod round;
 pub mod sites;
 pub mod weights;

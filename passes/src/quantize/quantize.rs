@@ -7,11 +7,14 @@
 //! Legal when  the weight is an f32 constant, the activations are f32, and sums of codes fit into 32 bits.
 //! Exactness   approximate: round to nearest. Weights per output channel, or per block of `group` along the sum. Activations per
 //!             row (token) for matmuls; per tensor for convolutions, with ranges from calibration data if there is any, else
-//!             found at run time.
-//! Cost        O(weights), in parallel, one weight at a time. Enables `fuse`.
+//!             found at run time. Convolutions that never run on the calibration data stay float, and with `keep` those
+//!             that lose most.
+//! Cost        O(weights), in parallel, one weight at a time; with `keep`, and where the outputs are further away, a run of the
+//!             calibration data per convolution. Enables `fuse`.
 
-use super::calibrate::{self, Ranges};
+use super::calibrate::{self, Ranges, Seen};
 use super::embedding;
+use super::keep::{Sites, Trial};
 use super::round::Rounding;
 use super::sites::{self, Miss, Site};
 use super::weights::{self, Matrix};
@@ -58,6 +61,8 @@ options! {
         embedding: bool = true,
         /// use the calibration data, if there is any
         calib: bool = true,
+        /// lowest cosine of an output on the calibration data, for which up to a quarter of all convolutions stay float; 0 is off
+        keep: f64 = 0.0,
     }
 }
 
@@ -69,19 +74,23 @@ impl Pass for Quantize {
 
     fn run_module(&self, module: &mut Module, cx: &mut PassContext<'_>) -> Result<(), PassError> {
         let plan = self.plan()?;
-        let mut sites: Vec<(FuncId, Vec<Site>)> = vec![];
+        let mut sites: Sites = vec![];
         for function in callees_first(module) {
             let found = self.sites(&Editor::new(module, function), cx);
-            sites.push((function, found));
+            sites.extend(found.into_iter().map(|site| (function, site)));
         }
-        let ranges = self.ranges(module, &plan, &sites, cx)?;
-        for (function, sites) in sites {
-            self.edit(&mut Editor::new(module, function), &plan, &sites, &ranges, cx)?;
+        let ranges = self.calibrate(module, &plan, &mut sites, cx)?;
+        for function in callees_first(module) {
+            let own: Vec<Site> = sites.iter().filter(|(owner, _)| *owner == function).map(|(_, site)| *site).collect();
+            self.edit(&mut Editor::new(module, function), &plan, &own, &ranges, cx)?;
         }
         release_constants(module);
         Ok(())
     }
 }
+
+/// Weights in codes, by float weight, columns and layout.
+type Done = HashMap<(ConstId, usize, bool), Constant>;
 
 /// The options in the words of the IR.
 struct Plan {
@@ -138,14 +147,54 @@ impl Quantize {
         self.skip.iter().find(|pattern| names.iter().any(|name| sites::name_matches(pattern, name)))
     }
 
-    /// Ranges of the activations of convolutions.
-    fn ranges(&self, module: &Module, plan: &Plan, sites: &[(FuncId, Vec<Site>)], cx: &PassContext<'_>) -> Result<Ranges, PassError> {
-        if !self.calib || cx.calibration.is_empty() || plan.activations.is_none() {
+    /// Ranges of the activations of convolutions. Convolutions that should stay float leave `sites`.
+    fn calibrate(&self, module: &Module, plan: &Plan, sites: &mut Sites, cx: &mut PassContext<'_>) -> Result<Ranges, PassError> {
+        let convs: Sites = sites.iter().filter(|(_, site)| site.conv).copied().collect();
+        if !self.calib || cx.calibration.is_empty() || plan.activations.is_none() || convs.is_empty() {
             return Ok(Ranges::new());
         }
-        let convs = sites.iter().flat_map(|(function, sites)| sites.iter().filter(|site| site.conv).map(|site| (*function, site.x)));
-        let wanted: Vec<_> = convs.collect();
-        if wanted.is_empty() { Ok(Ranges::new()) } else { Ok(calibrate::ranges(module, &wanted, &cx.calibration, cx.executor)?) }
+        let Seen { mut ranges, ran } = calibrate::watch(module, &convs, &cx.calibration, cx.executor)?;
+        for (function, site) in convs.iter().filter(|(function, site)| site.is_pooled(&module[*function])) {
+            ranges.remove(&(*function, site.x));
+        }
+        sites.retain(|(function, site)| {
+            let known = !site.conv || ran.contains(&(*function, site.node));
+            if !known {
+                cx.remark(&module[*function], site.node, "it never runs on the calibration data");
+            }
+            known
+        });
+        self.keep_float(module, plan, sites, &ranges, cx)?;
+        Ok(ranges)
+    }
+
+    /// Takes those of `sites` away that lose most.
+    fn keep_float(
+        &self,
+        module: &Module,
+        plan: &Plan,
+        sites: &mut Sites,
+        ranges: &Ranges,
+        cx: &mut PassContext<'_>,
+    ) -> Result<(), PassError> {
+        if self.keep <= 0.0 {
+            return Ok(());
+        }
+        let (mut done, samples, executor) = (Done::new(), std::mem::take(&mut cx.calibration), cx.executor);
+        let mut round = |copy: &mut Module, sites: &[(FuncId, Site)]| {
+            sites.iter().try_for_each(|(function, site)| self.round(&mut Editor::new(copy, *function), plan, site, ranges, &mut done))
+        };
+        let mut progress = |done, total| cx.progress(done, total);
+        let trial = Trial { module, round: &mut round, samples: &samples, executor, progress: &mut progress };
+        let kept = { trial }.choose(sites, self.keep);
+        cx.calibration = samples;
+        let kept = kept?;
+        for (function, site) in &kept.sites {
+            let why = format!("it is one of {} that lose most; the lowest cosine without them is {:.6}", kept.sites.len(), kept.cosine);
+            cx.remark(&module[*function], site.node, why);
+        }
+        sites.retain(|site| !kept.sites.contains(site));
+        Ok(())
     }
 
     fn edit(
@@ -156,19 +205,24 @@ impl Quantize {
         ranges: &Ranges,
         cx: &mut PassContext<'_>,
     ) -> Result<(), PassError> {
-        let mut done: HashMap<(ConstId, usize, bool), Constant> = HashMap::new();
+        let mut done = Done::new();
         for (i, site) in sites.iter().enumerate() {
             cx.progress(i, sites.len());
             if !cx.take() {
                 return Ok(());
             }
-            let key = (site.weight, site.cols, site.transposed);
-            let weight = done.entry(key).or_insert_with(|| quantize_weight(editor, site, plan.weights, self.group)).clone();
-            let range = ranges.get(&(editor.function(), site.x)).copied();
-            let product = product(editor, site, weight, plan, range);
-            term::replace(editor, site.node, product)?;
+            self.round(editor, plan, site, ranges, &mut done)?;
         }
         if self.embedding { self.quantize_embeddings(editor, cx) } else { Ok(()) }
+    }
+
+    /// Rounds one site.
+    fn round(&self, editor: &mut Editor<'_>, plan: &Plan, site: &Site, ranges: &Ranges, done: &mut Done) -> Result<(), PassError> {
+        let key = (site.weight, site.cols, site.transposed);
+        let weight = done.entry(key).or_insert_with(|| quantize_weight(editor, site, plan.weights, self.group)).clone();
+        let range = ranges.get(&(editor.function(), site.x)).copied();
+        let product = product(editor, site, weight, plan, range);
+        Ok(term::replace(editor, site.node, product)?)
     }
 
     fn quantize_embeddings(&self, editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {

@@ -3,7 +3,7 @@
 use crate::query;
 use mokume_ir::constant::Constant;
 use mokume_ir::edit::Editor;
-use mokume_ir::graph::Node;
+use mokume_ir::graph::{Graph, Node};
 use mokume_ir::ids::{ConstId, NodeId, ValueId};
 use mokume_ir::op::{Matmul, Op};
 use mokume_ir::types::Elem;
@@ -27,6 +27,15 @@ pub struct Site {
     pub transposed: bool,
     /// A convolution, else a matmul.
     pub conv: bool,
+}
+
+impl Site {
+    /// A convolution of single pixels, as in squeeze and excitation: its few activations vary from picture to picture, and
+    /// finding their range at run time costs nothing.
+    pub fn is_pooled(&self, graph: &Graph) -> bool {
+        let spatial = graph.ty(self.x).dims().and_then(|dims| dims.get(2..)).unwrap_or_default();
+        self.conv && spatial.iter().all(|dim| dim.known() == Some(1))
+    }
 }
 
 /// Why a node is no site.

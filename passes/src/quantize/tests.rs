@@ -27,14 +27,20 @@ graph @f0 "main"(%0 "x": tensor<1 x 8 x h x w x f32>) -> ("y") {
   return %1
 }"#;
 
-/// Gives back nothing: calibration data of graph inputs needs no more.
+/// Computes nothing, but says that every node ran: calibration data of graph inputs needs no more.
 struct Empty;
 
 impl Executor for Empty {
     fn eval(&self, op: &Op, _: &[&Constant]) -> Result<Vec<Constant>, String> {
         Err(op.name().into())
     }
-    fn run(&self, _: &Module, _: &[(String, Constant)], _: &mut dyn FnMut(FuncId, NodeId, &[Constant])) -> Result<Named, String> {
+    fn run(
+        &self,
+        module: &Module,
+        _: &[(String, Constant)],
+        observe: &mut dyn FnMut(FuncId, NodeId, &[Constant]),
+    ) -> Result<Named, String> {
+        module.main().node_ids().for_each(|node| observe(module.entry, node, &[]));
         Ok(vec![])
     }
 }

@@ -35,19 +35,27 @@ impl Executor for RuntimeExecutor {
         inputs: &[(String, Constant)],
         observe: &mut dyn FnMut(FuncId, NodeId, &[Constant]),
     ) -> Result<Named, String> {
-        let text = |report: mokume_ir::diag::Report| report.to_string();
-        let mut session =
-            Session::new(Arc::new(Program::interpret(module.clone())), SessionOptions { threads: self.threads, ..Default::default() })
-                .map_err(text)?;
-        let tensors = inputs
-            .iter()
-            .map(|(name, constant)| Ok((name.clone(), convert::to_tensor(constant).map_err(|e| e.to_string())?)))
-            .collect::<Result<Vec<_>, String>>()?;
-        let outputs = session
-            .run_observed(&tensors, &mut |function, node, outputs| {
-                observe(function, node, &outputs.iter().map(convert::to_constant).collect::<Vec<_>>());
-            })
-            .map_err(text)?;
-        Ok(outputs.iter().map(|(name, tensor)| (name.clone(), convert::to_constant(tensor))).collect())
+        let (mut session, tensors) = self.prepare(module, inputs)?;
+        let mut observe = |function: FuncId, node: NodeId, outputs: &[Tensor]| {
+            observe(function, node, &outputs.iter().map(convert::to_constant).collect::<Vec<_>>());
+        };
+        session.run_observed(&tensors, &mut observe).map(constants).map_err(|report| report.to_string())
     }
+    fn outputs(&self, module: &Module, inputs: &[(String, Constant)]) -> Result<Named, String> {
+        let (mut session, tensors) = self.prepare(module, inputs)?;
+        session.run(&tensors).map(constants).map_err(|report| report.to_string())
+    }
+}
+
+impl RuntimeExecutor {
+    fn prepare(&self, module: &Module, inputs: &[(String, Constant)]) -> Result<(Session, Vec<(String, Tensor)>), String> {
+        let options = SessionOptions { threads: self.threads, ..Default::default() };
+        let session = Session::new(Arc::new(Program::interpret(module.clone())), options).map_err(|report| report.to_string())?;
+        let tensor = |(name, constant): &(String, Constant)| Ok((name.clone(), convert::to_tensor(constant).map_err(|e| e.to_string())?));
+        Ok((session, inputs.iter().map(tensor).collect::<Result<_, String>>()?))
+    }
+}
+
+fn constants(outputs: Vec<(String, Tensor)>) -> Named {
+    outputs.iter().map(|(name, tensor)| (name.clone(), convert::to_constant(tensor))).collect()
 }
