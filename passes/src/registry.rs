@@ -91,10 +91,11 @@ passes! {
     crate::canonicalize::dce::Dce, "dce", "remove nodes, functions and constants that no output needs";
     crate::simplify::Simplify, "simplify", "find cheaper equal forms of arithmetic, transposes and reshapes";
     crate::rewrite::recognize_norm::RecognizeNorm, "recognize-norm", "find RMSNorm and LayerNorm";
-    crate::rewrite::recognize_activation::RecognizeActivation, "recognize-activation", "find SiLU, SwiGLU, GELU and hard swish";
+    crate::rewrite::recognize_activation::RecognizeActivation, "recognize-activation", "find SiLU, SwiGLU, GELU, hard sigmoid and hard swish";
     crate::rewrite::recognize_rotary::RecognizeRotary, "recognize-rotary", "find rotary position embedding";
     crate::rewrite::recognize_attention::RecognizeAttention, "recognize-attention", "find scaled dot-product attention and what its mask means";
     crate::rewrite::declare_state::DeclareState, "declare-state", "keep past keys and values in the runtime";
+    crate::quantize::smooth::Smooth, "smooth", "even out the channels of activations, by powers of two, so that eight bits hold them";
     crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";
     crate::quantize::fuse::Fuse, "fuse", "turn products of dequantized operands into integer products with epilogues";
 }

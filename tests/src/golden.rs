@@ -4,6 +4,7 @@
 //! // pass: canonicalize,dce
 //! // tol: 1e-5            `exact`, a bound relative to the largest output, or `cosine 0.98`
 //! // sizes: n=2, s=5      of symbols, 3 where nothing is said
+//! // calibration: 2        sets of random inputs, none where nothing is said
 //! ```
 
 use mokume_ir::constant::Constant;
@@ -23,6 +24,7 @@ struct Header {
     pipeline: String,
     tolerance: Tolerance,
     sizes: HashMap<String, i64>,
+    calibration: u64,
 }
 
 /// How far outputs may move.
@@ -44,9 +46,11 @@ pub fn check_pass(text: &str, executor: &dyn Executor) -> Result<String, String>
     let before = parse(text, &no_data).map_err(|report| report.to_string())?;
     check_module(&before)?;
     let mut after = before.clone();
-    let report = run(&mut after, &header.pipeline, executor)?;
-    check_module(&after)?;
     let sizes = |symbol: &Symbol| Some(header.sizes.get(symbol.name()).copied().unwrap_or(3));
+    let calibration = (0..header.calibration).map(|seed| random::inputs(&before, 8 + seed, &sizes));
+    let calibration = calibration.collect::<Option<_>>().ok_or("an input cannot be made at random")?;
+    let report = run(&mut after, &header.pipeline, executor, calibration)?;
+    check_module(&after)?;
     compare_runs(&before, &after, header.tolerance, &sizes, executor)?;
     Ok(snapshot(&before, &after, &report, header.tolerance))
 }
@@ -58,7 +62,9 @@ impl Header {
         let pipeline = fields.get("pass").ok_or("the file does not begin with `// pass: …`")?.to_string();
         let tolerance = Tolerance::read(fields.get("tol").ok_or("there is no `// tol: …`")?)?;
         let sizes = fields.get("sizes").map_or(Ok(HashMap::new()), |sizes| read_sizes(sizes))?;
-        Ok(Header { pipeline, tolerance, sizes })
+        let calibration =
+            fields.get("calibration").map_or(Ok(0), |count| count.parse().map_err(|_| format!("`{count}` is not a count")))?;
+        Ok(Header { pipeline, tolerance, sizes, calibration })
     }
 }
 
@@ -108,11 +114,12 @@ pub fn check_module(module: &Module) -> Result<(), String> {
 /// Runs a pipeline that verifies after every pass.
 ///
 /// Errors  with what is wrong.
-pub fn run(module: &mut Module, pipeline: &str, executor: &dyn Executor) -> Result<PipelineReport, String> {
+pub fn run(module: &mut Module, pipeline: &str, executor: &dyn Executor, calibration: Vec<Named>) -> Result<PipelineReport, String> {
     let pipeline = Pipeline::parse(pipeline).map_err(|report| report.to_string())?;
     let mut quiet = Quiet;
     let mut cx = PassContext::new(executor, &mut quiet);
     cx.verify_each = true;
+    cx.calibration = calibration;
     run_pipeline(module, &pipeline, &mut cx).map_err(|error| error.to_string())
 }
 

@@ -13,7 +13,7 @@ fn check(pipeline: &str, seeds: std::ops::Range<u64>, tolerance: Tolerance) {
         let before = random::module(seed, 10 + (seed % 40) as usize).unwrap();
         let mut after = before.clone();
         let sizes = |symbol: &Symbol| Some(if symbol.name() == "n" { 2 + (seed % 3) as i64 } else { 3 });
-        let result = run(&mut after, pipeline, &executor)
+        let result = run(&mut after, pipeline, &executor, vec![])
             .and_then(|_| check_module(&after))
             .and_then(|()| compare_runs(&before, &after, tolerance, &sizes, &executor));
         result.unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));

@@ -105,7 +105,7 @@ fn scale_matmul(editor: &Editor<'_>, node: &Node, op: &Matmul, scale: &[f32]) ->
 }
 
 /// `constant` times `scale[i]` at index `i` of `axis`.
-fn scaled(constant: &Constant, axis: usize, scale: &[f32]) -> Option<Constant> {
+pub(crate) fn scaled(constant: &Constant, axis: usize, scale: &[f32]) -> Option<Constant> {
     let (dims, mut numbers) = (constant.dims(), constant.to_f32s()?);
     let inner: usize = dims.get(axis + 1..)?.iter().product();
     if dims[axis] != scale.len() {

@@ -11,9 +11,6 @@ use crate::pass::PassError;
 use mokume_ir::graph::Module;
 use mokume_ir::ids::FuncId;
 
-/// At most one convolution of so many stays float.
-const ONE_OF: usize = 4;
-
 /// Sites by function.
 pub type Sites = Vec<(FuncId, Site)>;
 
@@ -40,8 +37,7 @@ pub struct Kept {
 }
 
 impl Trial<'_> {
-    /// The fewest convolutions, worst first, without which every output has a cosine of at least `target`; a quarter of all if
-    /// no fewer will do.
+    /// The fewest convolutions, worst first, without which every output has a cosine of at least `target`; all if no fewer will do.
     ///
     /// Errors  when the model does not run.
     pub fn choose(&mut self, sites: &[(FuncId, Site)], target: f64) -> Result<Kept, PassError> {
@@ -58,7 +54,7 @@ impl Trial<'_> {
         }
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         let worst: Sites = ranked.into_iter().map(|(_, site)| site).collect();
-        self.fewest(&expected, sites, &worst[..worst.len().div_ceil(ONE_OF)], target)
+        self.fewest(&expected, sites, &worst, target)
     }
 
     /// The shortest beginning of `worst` that is enough, by bisection.

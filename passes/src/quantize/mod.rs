@@ -7,6 +7,7 @@ pub mod fuse;
 pub mod keep;
 pub mod round;
 pub mod sites;
+pub mod smooth;
 pub mod weights;
 
 #[allow(clippy::module_inception, reason = "a pass and its file have one name")]

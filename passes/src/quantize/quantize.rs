@@ -61,7 +61,7 @@ options! {
         embedding: bool = true,
         /// use the calibration data, if there is any
         calib: bool = true,
-        /// lowest cosine of an output on the calibration data, for which up to a quarter of all convolutions stay float; 0 is off
+        /// lowest cosine of an output on the calibration data, for which the convolutions that lose most stay float; 0 is off
         keep: f64 = 0.0,
     }
 }
