@@ -82,6 +82,18 @@ def sine(*shape):
     return lambda rng: (0.5 * np.sin(np.arange(np.prod(shape)) * rng.uniform(0.02, 0.2))).reshape(shape).astype(np.float32)
 
 
+def chord(batch, samples):
+    """Notes with overtones that fade, and some noise, at 22,050 samples a second: one chord per row."""
+    def make(rng):
+        time = np.arange(samples) / 22050
+        pitches = 55 * 2 ** (rng.integers(0, 48, (batch, 4, 1, 1)) / 12)
+        overtones = np.arange(1, 9).reshape(1, 1, 8, 1)
+        waves = np.sin(2 * np.pi * pitches * overtones * time) / overtones * np.exp(-time * overtones)
+        sound = waves.sum((1, 2)) * 0.15 + rng.normal(0, 0.003, (batch, samples))
+        return sound[..., None].astype(np.float32)
+    return make
+
+
 # "The capital of France is Paris. It lies on the river Seine, in the north of the country, and more than two million people
 # live there." in the tokens of SmolLM2.
 TEXT = [
@@ -144,7 +156,7 @@ INPUTS = {
     "nudenet": [{"images": image_01(1, 3, 320, 320)}, {"images": image_01(1, 3, 192, 256)}],
     "ddddocr": [{"input1": image(1, 1, 64, 160)}, {"input1": image(1, 1, 64, 96)}],
     "opennsfw": [{"input:0": lambda rng: image(1, 3, 224, 224)(rng).transpose(0, 2, 3, 1) * 100}, {"input:0": lambda rng: image(2, 3, 224, 224)(rng).transpose(0, 2, 3, 1) * 100}],
-    "basic_pitch": [{"serving_default_input_2:0": sine(1, 43844, 1)}, {"serving_default_input_2:0": sine(2, 43844, 1)}],
+    "basic_pitch": [{"serving_default_input_2:0": chord(1, 43844)}, {"serving_default_input_2:0": chord(2, 43844)}],
     "minilm": [bert(1, 16), bert(3, 40)],
     "smollm2_ts": [{"input_ids": text((0, 16))}, {"input_ids": text((7, 16), (16, 25))}],
     "smollm2_rot": [{"input_ids": text((0, 16))}, {"input_ids": text((7, 16), (16, 25))}],

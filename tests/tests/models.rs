@@ -79,7 +79,8 @@ fn texts_read_back_equal() {
     for file in files {
         let mut module = source::open_graph(&file).unwrap_or_else(|report| panic!("{}: {report}", file.display()));
         check_text(&module).unwrap_or_else(|problem| panic!("{} as imported: {problem}", file.display()));
-        run(&mut module, pipeline, &RuntimeExecutor { threads: 1 }).unwrap_or_else(|problem| panic!("{}: {problem}", file.display()));
+        run(&mut module, pipeline, &RuntimeExecutor { threads: 1 }, vec![])
+            .unwrap_or_else(|problem| panic!("{}: {problem}", file.display()));
         check_text(&module).unwrap_or_else(|problem| panic!("{} as canonical: {problem}", file.display()));
     }
 }

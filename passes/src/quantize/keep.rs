@@ -14,12 +14,15 @@ use mokume_ir::ids::FuncId;
 /// Sites by function.
 pub type Sites = Vec<(FuncId, Site)>;
 
+/// Rounds sites of a module.
+pub type Round<'t> = dyn FnMut(&mut Module, &[(FuncId, Site)]) -> Result<(), PassError> + 't;
+
 /// A model that is run with some of its sites rounded.
 pub struct Trial<'t> {
     /// The float model.
     pub module: &'t Module,
     /// Rounds sites of a copy.
-    pub round: &'t mut dyn FnMut(&mut Module, &[(FuncId, Site)]) -> Result<(), PassError>,
+    pub round: &'t mut Round<'t>,
     /// Calibration data.
     pub samples: &'t [Named],
     /// Runs the copies.
