@@ -127,7 +127,7 @@ fn range_as_iota(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
     let (start, limit, delta) = (number(0)?, number(1)?, number(2)?);
     let elem = editor.ty(node.inputs[0]).elem()?;
     let len = limit.minus(&start);
-    if delta.known() != Some(1) || len.is_unknown() || !is_size(&len) {
+    if delta.known() != Some(1) || len.is_unknown() || !len.is_non_negative() {
         return None;
     }
     let iota = apply(Iota { len, elem }, Vec::<Term>::new());
@@ -135,13 +135,4 @@ fn range_as_iota(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
         Some(0) => Some(iota),
         _ => Some(apply(Op::Binary(BinaryKind::Add), [iota, node.inputs[0].into()])),
     }
-}
-
-/// Whether the expression cannot be negative: sizes added up.
-fn is_size(dim: &Dim) -> bool {
-    dim.known().is_some_and(|value| value >= 0) || dim.terms().iter().all(|term| term.coefficient > 0 && term.atoms.iter().all(is_symbol))
-}
-
-fn is_symbol(atom: &mokume_ir::dim::Atom) -> bool {
-    matches!(atom, mokume_ir::dim::Atom::Symbol(_))
 }
