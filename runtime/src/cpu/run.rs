@@ -23,6 +23,8 @@ use std::ops::Range;
 const PACK_ROWS: usize = 16;
 /// Bytes of patches per task of a convolution.
 const PATCH_BYTES: usize = 1 << 17;
+/// Bytes of results per task of a convolution.
+const TILE_BYTES: usize = 1 << 15;
 /// Windows per task of a convolution, if there are as many.
 const WINDOWS: Range<usize> = 32..256;
 /// Tasks of a convolution, if it has enough windows.
@@ -101,9 +103,10 @@ fn quantized(x: &Tensor, shape: &Shape, how: &Activation, bias: u8, cx: &OpConte
     Ok((image, images, (scales[0], zeros[0])))
 }
 
-/// As many as share weights well while their patches stay in the second cache, and there are tasks for all threads.
+/// As many as share weights well while patches stay in the second cache and results in the first, and there are tasks for all.
 fn windows_per_task(shape: &Shape) -> usize {
-    let fits = (PATCH_BYTES / shape.depth().max(1)).clamp(WINDOWS.start, WINDOWS.end);
+    let (patches, results) = (PATCH_BYTES / shape.depth().max(1), TILE_BYTES / (4 * shape.filters.max(1)));
+    let fits = patches.min(results.max(2 * WINDOWS.start)).clamp(WINDOWS.start, WINDOWS.end);
     fits.min((shape.n * shape.windows.count() / TASKS).max(WINDOWS.start))
 }
 

@@ -25,20 +25,25 @@ pub fn interleave(x: &[u8], plane: usize, channels: usize, stride: usize, out: &
 ///
 /// `line(n)` is the place of line `n`; only the first `n` columns of the rows are read.
 pub fn split_columns<'y>(rows: &[f32], stride: usize, n: usize, mut line: impl FnMut(usize) -> &'y mut [f32]) {
-    let width = rows.len() / stride.max(1);
-    for first in (0..n).step_by(FLOATS) {
-        let count = FLOATS.min(n - first);
-        let mut lines: [&mut [f32]; FLOATS] = std::array::from_fn(|i| if i < count { line(first + i) } else { &mut [] as &mut [f32] });
-        let whole = if count == FLOATS && first + FLOATS <= stride { width / FLOATS * FLOATS } else { 0 };
-        for w in (0..whole).step_by(FLOATS) {
-            let tile = std::array::from_fn(|i| tile_row(&rows[(w + i) * stride + first..]));
-            for (line, values) in lines.iter_mut().zip(transposed_floats(tile)) {
-                line[w..w + FLOATS].copy_from_slice(&values);
-            }
-        }
-        for w in whole..width {
-            lines[..count].iter_mut().zip(&rows[w * stride + first..]).for_each(|(line, &value)| line[w] = value);
-        }
+    let whole = if stride.is_multiple_of(FLOATS) { n / FLOATS * FLOATS } else { 0 };
+    for first in (0..whole).step_by(FLOATS) {
+        split_four(rows, stride, first, std::array::from_fn(|i| line(first + i)));
+    }
+    for column in whole..n {
+        line(column).iter_mut().zip(rows[column..].iter().step_by(stride)).for_each(|(y, &x)| *y = x);
+    }
+}
+
+/// Four columns from `first` on.
+fn split_four(rows: &[f32], stride: usize, first: usize, lines: [&mut [f32]; FLOATS]) {
+    let blocks = rows.chunks_exact(FLOATS * stride);
+    let rest = blocks.remainder().chunks_exact(stride);
+    let [(a, a_rest), (b, b_rest), (c, c_rest), (d, d_rest)] = lines.map(|line| line.as_chunks_mut::<FLOATS>());
+    for ((((block, a), b), c), d) in blocks.zip(a).zip(b).zip(c).zip(d) {
+        [*a, *b, *c, *d] = transposed_floats(std::array::from_fn(|i| tile_row(&block[i * stride + first..])));
+    }
+    for ((((row, a), b), c), d) in rest.zip(a_rest).zip(b_rest).zip(c_rest).zip(d_rest) {
+        [*a, *b, *c, *d] = tile_row(&row[first..]);
     }
 }
 

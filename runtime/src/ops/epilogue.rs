@@ -153,7 +153,7 @@ vectorized! {
 vectorized! {
     fn hard_swish<const FMA: bool>(y: &mut [f32]) -> () {
         for x in y {
-            let gate = *x / 6.0 + 0.5;
+            let gate = *x * (1.0 / 6.0) + 0.5;
             let gate = if gate < 0.0 { 0.0 } else { gate };
             *x *= if gate > 1.0 { 1.0 } else { gate };
         }
