@@ -6,11 +6,13 @@ use rayon::prelude::*;
 
 /// Most rows of the left matrix that go this way.
 pub const MAX_ROWS: usize = 4;
+/// The same when the right matrix is transposed: its rows are read once and not packed.
+pub const MAX_ROWS_TRANSPOSED: usize = 32;
 
 /// Outputs per task; fixed, so that the sums do not depend on the number of threads.
 const CHUNK: usize = 256;
 
-/// `y [m, n] = a [m, k] · b`, with `b` as `[n, k]` (`transposed`) or `[k, n]`; at most [`MAX_ROWS`] rows.
+/// `y [m, n] = a [m, k] · b`, with `b` as `[n, k]` (`transposed`) or `[k, n]`; meant for few rows.
 pub fn gemv(sizes: Sizes, a: &[f32], b: &[f32], transposed: bool, y: &mut [f32]) {
     let Sizes { m, n, k } = sizes;
     if k == 0 {

@@ -3,7 +3,7 @@
 //! Floats go to the `gemm` crate, few rows (decoding) to a matrix-vector product that is bound by memory. Integers are exact.
 
 use super::gemm::{Matrix, Sizes, Target, product};
-use super::gemv::{MAX_ROWS, gemv};
+use super::gemv::{MAX_ROWS, MAX_ROWS_TRANSPOSED, gemv};
 use super::operands::{at_least_rank, no_code, operand, operand_of};
 use super::real::Real;
 use super::shared::Shared;
@@ -107,7 +107,8 @@ pub fn starts(to: &[usize], from: &[usize], step: usize) -> Vec<usize> {
 fn floats<T: Real>(plan: &Plan, a: &Tensor, b: &Tensor, cx: &OpContext<'_>) -> Result<Tensor, OpError> {
     let mut y = cx.alloc(&plan.dims, T::ELEM)?;
     let Sizes { m, n, k } = plan.sizes;
-    if T::ELEM == Elem::F32 && m <= MAX_ROWS && plan.a_strides.1 == 1 {
+    let few = if plan.b_strides.0 == 1 { MAX_ROWS_TRANSPOSED } else { MAX_ROWS };
+    if T::ELEM == Elem::F32 && m <= few && plan.a_strides.1 == 1 {
         few_rows(plan, a.slice(), b.slice(), y.slice_mut());
         return Ok(y);
     }
