@@ -2,8 +2,12 @@
 //!
 //! Source  NEP 1 and `numpy.lib.format`: magic, version 1–3, a Python dictionary as header, then the elements.
 
+use crate::file;
 use crate::tensor::Tensor;
+use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::types::Elem;
+use std::collections::HashSet;
+use std::path::Path;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Headers are padded so that the elements start on a multiple of this.
@@ -44,6 +48,37 @@ pub fn read(file: &[u8]) -> Result<Tensor, String> {
         tensor.slice_mut::<u8>().iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
     }
     Ok(tensor)
+}
+
+/// Writes every tensor to its own file in a folder, `NAME.npy`; what no file name may hold becomes `_`, and a name that is
+/// taken gets a number.
+///
+/// Errors  `tensor::npy` for a type that numpy lacks; `file::unwritable`.
+pub fn write_folder(folder: &Path, tensors: &[(String, Tensor)]) -> Result<(), Report> {
+    file::make_folder(folder)?;
+    let names = file_names(tensors.iter().map(|(name, _)| name.as_str()));
+    for ((name, tensor), file_name) in tensors.iter().zip(names) {
+        let bytes = write_named(name, tensor)?;
+        file::write(&folder.join(file_name), |out| out.write_all(&bytes))?;
+    }
+    Ok(())
+}
+
+/// The file of a named tensor, as [`write`].
+///
+/// Errors  `tensor::npy` for a type that numpy lacks.
+pub fn write_named(name: &str, tensor: &Tensor) -> Result<Vec<u8>, Report> {
+    write(tensor)
+        .map_err(|why| Diagnostic::unsupported("tensor::npy", format!("output \"{name}\" cannot be written as .npy: {why}")).into())
+}
+
+/// Different file names for different names.
+fn file_names<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let mut taken = HashSet::new();
+    let mut free = |name: String| taken.insert(name.to_lowercase()).then_some(name);
+    let safe = |name: &str| name.replace(['/', '\\', ':', '\0'], "_");
+    let numbered = |name: String| (2..).map(move |number| format!("{name}_{number}.npy"));
+    names.map(safe).filter_map(|name| free(format!("{name}.npy")).or_else(|| numbered(name).find_map(&mut free))).collect()
 }
 
 /// A tensor as the bytes of a file. Types that numpy lacks are widened where that is exact: bf16 and small floats are refused.
@@ -116,6 +151,12 @@ fn dims_of(value: &str) -> Result<Vec<usize>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_would_share_a_file_do_not() {
+        let names = file_names(["a/b", "a_b", "A:b", "..", "", "a_b_2"].into_iter());
+        assert_eq!(names, ["a_b.npy", "a_b_2.npy", "A_b_3.npy", "...npy", ".npy", "a_b_2_2.npy"]);
+    }
 
     #[test]
     fn what_is_written_is_read_back() {

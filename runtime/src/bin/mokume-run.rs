@@ -120,7 +120,7 @@ fn run(arguments: &Arguments) -> Result<(), Report> {
     let inputs = inputs(arguments, session.inputs())?;
     let outputs = session.run(&inputs)?;
     match &arguments.output {
-        Some(folder) => write_outputs(folder, &outputs)?,
+        Some(folder) => npy::write_folder(folder, &outputs)?,
         None => outputs.iter().for_each(|(name, tensor)| println!("{name}: {tensor:?}")),
     }
     if arguments.repeat > 0 {
@@ -150,20 +150,6 @@ fn median_ms(session: &mut Session, inputs: &Inputs, times: usize) -> Result<f64
 fn broken(path: &Path, why: impl std::fmt::Display) -> Report {
     let finding = Diagnostic::input("tensor::broken", format!("{} is not a tensor file: {why}", path.display()));
     finding.help("write it with numpy.save").into()
-}
-
-fn write_outputs(folder: &Path, outputs: &Inputs) -> Result<(), Report> {
-    file::make_folder(folder)?;
-    for (name, tensor) in outputs {
-        let path = folder.join(format!("{}.npy", name.replace(['/', '\\', ':'], "_")));
-        let bytes = npy::write(tensor).map_err(|why| unwritten(name, &why))?;
-        file::write(&path, |out| out.write_all(&bytes))?;
-    }
-    Ok(())
-}
-
-fn unwritten(output: &str, why: &str) -> Report {
-    Diagnostic::unsupported("tensor::npy", format!("output \"{output}\" cannot be written as .npy: {why}")).into()
 }
 
 fn inputs(arguments: &Arguments, declared: &[Declared]) -> Result<Inputs, Report> {

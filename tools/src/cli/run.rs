@@ -4,11 +4,11 @@ use crate::cli::options::{self, InputArgs};
 use crate::cli::talk::Talk;
 use crate::driver::{archive, compile, inputs};
 use crate::report::table::{Table, milliseconds};
-use mokume_ir::diag::{Diagnostic, Report};
-use mokume_runtime::file;
+use mokume_ir::diag::Report;
 use mokume_runtime::profile::{by_op, chrome_trace};
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
+use mokume_runtime::{file, npy};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -126,22 +126,7 @@ fn write_outputs(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Report
     if let Some(path) = &args.outputs {
         archive::write_npz(path, outputs)?;
     }
-    let Some(folder) = &args.output else { return Ok(()) };
-    for (name, tensor) in outputs {
-        archive::write_npy(&folder.join(file_name(name)?), name, tensor)?;
-    }
-    Ok(())
-}
-
-/// `NAME.npy`, with the separators of paths replaced.
-fn file_name(name: &str) -> Result<String, Report> {
-    let safe: String = name.chars().map(|c| if c == '/' || c == '\\' || c == '\0' { '_' } else { c }).collect();
-    match safe.as_str() {
-        "" | "." | ".." => {
-            Err(Diagnostic::input("run::output", format!("output \"{name}\" makes no file name")).help("use --outputs FILE.npz").into())
-        }
-        _ => Ok(format!("{safe}.npy")),
-    }
+    args.output.as_deref().map_or(Ok(()), |folder| npy::write_folder(folder, outputs))
 }
 
 fn print(outputs: &[(String, Tensor)], assumed: Vec<String>, first: Duration, median: Option<Duration>, ops: Vec<OpRow>, talk: &Talk) {

@@ -42,7 +42,7 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, Report> {
 ///
 /// Errors  when a tensor has no numpy type or the file cannot be written.
 pub fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Report> {
-    let arrays = tensors.iter().map(|(name, tensor)| Ok((name, encode(path, name, tensor)?))).collect::<Result<Vec<_>, Report>>()?;
+    let arrays = tensors.iter().map(|(name, tensor)| Ok((name, npy::write_named(name, tensor)?))).collect::<Result<Vec<_>, Report>>()?;
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored).large_file(true);
     let mut fill = || -> std::io::Result<()> {
@@ -55,20 +55,6 @@ pub fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Report
     fill().map_err(|e| unwritable(path, &e))?;
     let bytes = archive.finish().map_err(|e| unwritable(path, &std::io::Error::other(e)))?.into_inner();
     file::write(path, |out| out.write_all(&bytes))
-}
-
-/// Writes one tensor as `.npy`.
-///
-/// Errors  as [`write_npz`].
-pub fn write_npy(path: &Path, name: &str, tensor: &Tensor) -> Result<(), Report> {
-    let data = encode(path, name, tensor)?;
-    file::write(path, |out| out.write_all(&data))
-}
-
-fn encode(path: &Path, name: &str, tensor: &Tensor) -> Result<Vec<u8>, Report> {
-    npy::write(tensor).map_err(|message| {
-        Diagnostic::unsupported("tensor::npy", format!("output \"{name}\" cannot be written to {}: {message}", path.display())).into()
-    })
 }
 
 fn broken(path: &Path, message: &str) -> Report {
