@@ -1,9 +1,15 @@
 //! Transposition of bytes and floats, by tiles that stay in registers.
 
+#[cfg(target_arch = "x86_64")]
+use crate::ops::simd::{Width, width};
+
 /// Sides of a tile of bytes.
 const BYTES: usize = 16;
 /// Sides of a tile of floats.
 const FLOATS: usize = 4;
+/// Sides of a tile of floats in wide registers.
+#[cfg(target_arch = "x86_64")]
+const WIDE: usize = 16;
 
 /// Writes `out [pixels, channels]` from `x [channels, pixels]`. Lines of `x` begin `plane` elements apart, pixels of `out` `stride`.
 pub fn interleave(x: &[u8], plane: usize, channels: usize, stride: usize, out: &mut [u8]) {
@@ -25,12 +31,65 @@ pub fn interleave(x: &[u8], plane: usize, channels: usize, stride: usize, out: &
 ///
 /// `line(n)` is the place of line `n`; only the first `n` columns of the rows are read.
 pub fn split_columns<'y>(rows: &[f32], stride: usize, n: usize, mut line: impl FnMut(usize) -> &'y mut [f32]) {
+    let wide = split_wide(rows, stride, n, &mut line);
     let whole = if stride.is_multiple_of(FLOATS) { n / FLOATS * FLOATS } else { 0 };
-    for first in (0..whole).step_by(FLOATS) {
+    for first in (wide..whole).step_by(FLOATS) {
         split_four(rows, stride, first, std::array::from_fn(|i| line(first + i)));
     }
     for column in whole..n {
         line(column).iter_mut().zip(rows[column..].iter().step_by(stride)).for_each(|(y, &x)| *y = x);
+    }
+}
+
+/// Columns in groups of sixteen where the machine has registers for that; gives how many are done.
+#[cfg(target_arch = "x86_64")]
+fn split_wide<'y>(rows: &[f32], stride: usize, n: usize, line: &mut impl FnMut(usize) -> &'y mut [f32]) -> usize {
+    if width() != Width::Avx512 || !stride.is_multiple_of(WIDE) {
+        return 0;
+    }
+    for first in (0..n / WIDE * WIDE).step_by(WIDE) {
+        let mut lines = std::array::from_fn(|i| line(first + i));
+        // SAFETY: the machine has AVX-512.
+        unsafe { split_sixteen(rows, stride, first, &mut lines) };
+    }
+    n / WIDE * WIDE
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn split_wide<'y>(_: &[f32], _: usize, _: usize, _: &mut impl FnMut(usize) -> &'y mut [f32]) -> usize {
+    0
+}
+
+/// Sixteen columns from `first` on.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn split_sixteen(rows: &[f32], stride: usize, first: usize, lines: &mut [&mut [f32]; WIDE]) {
+    use std::arch::x86_64::{_mm512_loadu_ps, _mm512_permutex2var_ps, _mm512_setr_epi32, _mm512_setzero_ps, _mm512_storeu_ps};
+    let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    let blocks = rows.chunks_exact(WIDE * stride);
+    let done = blocks.len() * WIDE;
+    for (at, block) in blocks.enumerate() {
+        let mut tile = [_mm512_setzero_ps(); WIDE];
+        for i in 0..WIDE {
+            let row: [f32; WIDE] = tile_row(&block[i * stride + first..]);
+            // SAFETY: the row has sixteen elements.
+            tile[i] = unsafe { _mm512_loadu_ps(row.as_ptr()) };
+        }
+        for _ in 0..WIDE.ilog2() {
+            let from = tile;
+            for i in 0..WIDE {
+                tile[i] = _mm512_permutex2var_ps(from[i / 2], if i % 2 == 0 { low } else { high }, from[i / 2 + WIDE / 2]);
+            }
+        }
+        for (line, column) in lines.iter_mut().zip(tile) {
+            let to = &mut line[at * WIDE..][..WIDE];
+            // SAFETY: the part has sixteen elements.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), column) };
+        }
+    }
+    for (w, row) in rows.chunks_exact(stride).enumerate().skip(done) {
+        lines.iter_mut().zip(&row[first..]).for_each(|(line, &x)| line[w] = x);
     }
 }
 
@@ -127,7 +186,7 @@ mod tests {
 
     #[test]
     fn floats_of_any_size() {
-        for (width, n, stride) in [(1, 1, 16), (5, 16, 16), (64, 19, 32), (8, 4, 4)] {
+        for (width, n, stride) in [(1, 1, 16), (5, 16, 16), (64, 19, 32), (53, 37, 48), (8, 4, 4)] {
             let rows: Vec<f32> = (0..width * stride).map(|i| i as f32).collect();
             let mut y = vec![0.0; n * width];
             let mut lines: Vec<Option<&mut [f32]>> = y.chunks_mut(width).map(Some).collect();
