@@ -173,3 +173,48 @@ fn copy_runs(image: &[u8], runs: &[(usize, usize)], row: &mut [u8]) {
         at += len;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::patches::gather;
+    use crate::ops::window::Described;
+    use mokume_ir::op::AutoPad;
+
+    fn check(x: &[usize], groups: usize, kernel: &[usize], strides: &[i64], dilations: &[i64], pads: &[i64]) {
+        let described = Described { strides, dilations, pads, auto_pad: AutoPad::Explicit, ceil: false };
+        let shape = Shape::with(x, (groups, x[1] / groups), kernel, &described, groups as i64).unwrap();
+        let codes: Vec<u8> = (0..x.iter().product()).map(|i: usize| (i * 31 % 251) as u8).collect();
+        let image = Image::new(&shape).unwrap();
+        let mut images = vec![7; shape.n * image.bytes()];
+        image.fill(&codes, 99, &mut images);
+        let (taps, range) = (shape.windows.taps(), 1..shape.windows.count());
+        let (depth, width) = (shape.depth(), range.len());
+        for (n, group) in (0..shape.n).flat_map(|n| (0..groups).map(move |group| (n, group))) {
+            let mut rows = vec![0; width * depth];
+            image.patches(&images[n * image.bytes()..], group, range.clone(), &mut rows);
+            let mut columns = vec![0; depth * width];
+            gather(
+                &codes[shape.input_at(n, group)..][..shape.channels * shape.windows.plane()],
+                &shape.windows,
+                range.clone(),
+                99,
+                &mut columns,
+            );
+            let column = |k: usize| k % shape.channels * taps + k / shape.channels;
+            let want: Vec<u8> = (0..rows.len()).map(|i| columns[column(i % depth) * width + i / depth]).collect();
+            assert_eq!(rows, want, "{x:?}");
+        }
+    }
+
+    #[test]
+    fn patches_of_any_rank_stride_dilation_padding_and_group() {
+        check(&[2, 3, 17], 1, &[5], &[2], &[3], &[4, 1]);
+        check(&[2, 20, 9, 18], 1, &[3, 3], &[1, 1], &[1, 1], &[1; 4]);
+        check(&[1, 4, 9, 11], 2, &[3, 2], &[2, 3], &[2, 1], &[0, 2, 1, 1]);
+        check(&[1, 6, 9, 9], 1, &[3, 3], &[1, 2], &[1, 1], &[-1, 2, 0, -2]);
+        check(&[1, 2, 4, 5, 6], 1, &[2, 3, 2], &[1, 2, 1], &[1, 1, 2], &[1, 0, 1, 0, 1, 1]);
+        check(&[2, 40, 5, 7], 1, &[1, 1], &[1, 1], &[1, 1], &[0; 4]);
+        check(&[1, 8, 5, 7], 2, &[1, 1], &[2, 2], &[1, 1], &[0; 4]);
+    }
+}
