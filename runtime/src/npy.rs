@@ -64,7 +64,7 @@ pub fn write_folder(folder: &Path, tensors: &[(String, Tensor)]) -> Result<(), R
     Ok(())
 }
 
-/// The file of a named tensor, as [`write`].
+/// The file of a named tensor, as [`write()`].
 ///
 /// Errors  `tensor::npy` for a type that numpy lacks.
 pub fn write_named(name: &str, tensor: &Tensor) -> Result<Vec<u8>, Report> {
