@@ -8,6 +8,7 @@ use mokume_ir::diag::Report;
 use mokume_ir::graph::{Graph, Module};
 use mokume_ir::op::Op;
 use mokume_runtime::artifact;
+use mokume_runtime::cpu::kernels::Kernels;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ struct Inspection {
     constants: usize,
     constant_bytes: usize,
     elems: BTreeMap<String, usize>,
+    /// Bytes of native code by level.
+    native: BTreeMap<&'static str, usize>,
 }
 
 /// Runs the verb.
@@ -44,20 +47,20 @@ struct Inspection {
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     options::existing(&args.model)?;
     let inspection = match source::open(&args.model, &artifact::ReadOptions::default())? {
-        Source::Compiled(program) => inspect(&program.module),
+        Source::Compiled(program) => inspect(&program.module, program.kernels()),
         Source::Graph(mut module) => {
             if args.canonical {
                 let pipeline = crate::driver::compile::pipeline(None, None)?;
                 crate::driver::pipelines::apply(&mut module, &pipeline, &Default::default(), &mut |_, _, _| {})?;
             }
-            inspect(&module)
+            inspect(&module, &Kernels::default())
         }
     };
     talk.result(&inspection, text(&inspection));
     Ok(())
 }
 
-fn inspect(module: &Module) -> Inspection {
+fn inspect(module: &Module, kernels: &Kernels) -> Inspection {
     let main = module.main();
     let hidden = |outputs: bool, index: usize| {
         main.states.iter().any(|s| if outputs { s.output as usize == index } else { s.input as usize == index })
@@ -67,6 +70,8 @@ fn inspect(module: &Module) -> Inspection {
         shown.map(|(_, port)| (port.name.clone(), main.ty(port.value).to_string())).collect()
     };
     let used = used_constants(module);
+    // What kernels hold in their own layout is not held by the constant.
+    let size = |id| kernels.weights.get(&id).map_or(module.constants[id].byte_len(), |packed| packed.bytes.len());
     Inspection {
         name: module.name.clone(),
         inputs: ports(false, main.inputs()),
@@ -78,11 +83,12 @@ fn inspect(module: &Module) -> Inspection {
         weight_matmuls: module.functions.iter().map(|(_, graph)| weight_matmuls(graph)).sum(),
         shape_ops: nodes(module).filter(|(_, op)| is_shape_op(op)).count(),
         constants: used.len(),
-        constant_bytes: used.iter().map(|&id| module.constants[id].byte_len()).sum(),
+        constant_bytes: used.iter().map(|&id| size(id)).sum(),
         elems: used.iter().fold(BTreeMap::new(), |mut map, &id| {
-            *map.entry(module.constants[id].ty.elem.to_string()).or_default() += module.constants[id].byte_len();
+            *map.entry(module.constants[id].ty.elem.to_string()).or_default() += size(id);
             map
         }),
+        native: kernels.objects.iter().map(|(level, code)| (level.name(), code.len())).collect(),
     }
 }
 
@@ -135,8 +141,9 @@ fn text(inspection: &Inspection) -> String {
     inspection.ops.iter().for_each(|(op, count)| table.row([op.clone(), count.to_string()]));
     let ports = |ports: &[(String, String)]| ports.iter().map(|(name, ty)| format!("  {name}: {ty}\n")).collect::<String>();
     let elems = inspection.elems.iter().map(|(elem, size)| format!("  {elem}: {}\n", bytes(*size))).collect::<String>();
+    let native = inspection.native.iter().map(|(level, size)| format!("native code {level}: {}\n", bytes(*size))).collect::<String>();
     format!(
-        "{}\ninputs\n{}outputs\n{}states {}, functions {}, nodes {}, weight matmuls {}, shape ops {}\nconstants {}, {}\n{elems}{table}",
+        "{}\ninputs\n{}outputs\n{}states {}, functions {}, nodes {}, weight matmuls {}, shape ops {}\nconstants {}, {}\n{elems}{native}{table}",
         inspection.name,
         ports(&inspection.inputs),
         ports(&inspection.outputs),
