@@ -58,12 +58,17 @@ fn vnni<'c>(
     for quad in 0..CHUNK / 4 {
         let codes = packed.codes(build, quad, 0, spec.w_bits)?;
         for (r, &row) in rows.iter().enumerate() {
-            let bytes = build.load_splat(build.ints(), build.offset_by(row, quad * 4)?)?;
+            let bytes = quad_of(build, row, quad)?;
             let acc = &mut accs[r * ways + quad % ways];
             *acc = build.intrinsic("llvm.x86.avx512.vpdpbusd.512", &[*acc, codes, bytes])?;
         }
     }
     Ok(())
+}
+
+/// Four neighboring bytes of a row in every lane.
+fn quad_of<'c>(build: &Build<'c>, row: PointerValue<'c>, quad: usize) -> Result<VectorValue<'c>> {
+    build.load_splat(build.ints(), build.offset_by(row, quad * 4)?)
 }
 
 /// Pairs of products in i16 (`vpmaddubsw`), collected as long as they fit, then widened. 8-bit codes are two digits of 4 bits.
@@ -101,7 +106,7 @@ fn short_sums<'c>(
     for quad in quads {
         let codes = packed.codes(build, quad, from, bits)?;
         for (sum, &row) in sums.iter_mut().zip(rows) {
-            let bytes = build.load_splat(build.ints(), build.offset_by(row, quad * 4)?)?;
+            let bytes = quad_of(build, row, quad)?;
             let pairs = build.intrinsic("llvm.x86.avx2.pmadd.ub.sw", &[codes, bytes])?;
             *sum = Some(match *sum {
                 None => pairs,
@@ -126,7 +131,7 @@ fn multiply_shorts<'c>(
         let even = build.at.build_and(codes, build.splat_short(0xff), "")?;
         let odd = build.at.build_right_shift(codes, eight, false, "")?;
         for (acc, &row) in accs.iter_mut().zip(rows) {
-            let bytes = build.load_splat(build.ints(), build.offset_by(row, quad * 4)?)?;
+            let bytes = quad_of(build, row, quad)?;
             let bytes = build.cast(bytes, build.shorts())?;
             let low = build.at.build_left_shift(bytes, eight, "")?;
             for (codes, bytes) in [(even, low), (odd, bytes)] {
@@ -150,7 +155,7 @@ fn planes<'c>(
     let plane = |i: u8| build.load_ints(build.offset_by(weights, i as usize * VECTOR)?);
     let planes = (0..spec.w_bits).map(plane).collect::<Result<Vec<_>>>()?;
     for (acc, &row) in accs.iter_mut().zip(rows) {
-        let word = |j: u8| build.load_splat(build.ints(), build.offset_by(row, j as usize * 4)?);
+        let word = |j: u8| quad_of(build, row, j as usize);
         let words = (0..spec.a_bits).map(word).collect::<Result<Vec<_>>>()?;
         let mut sum = build.splat_int(0);
         for power in (0..planes.len() + words.len() - 1).rev() {
