@@ -10,6 +10,7 @@ mod state;
 pub mod convert;
 pub mod cpu;
 pub mod file;
+pub mod gpu;
 pub mod memory;
 pub mod npy;
 pub mod ops;

@@ -1,0 +1,5 @@
+//! Programs on a GPU: what a device is, how kernels are described and named, how a program runs on one.
+//!
+//! Codegen emits kernels ahead of time, PTX per architecture; this module needs no compiler.
+
+pub mod device;
