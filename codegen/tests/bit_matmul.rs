@@ -8,7 +8,7 @@ mod reference;
 use bytes::Bytes;
 use mokume_codegen::cpu::compile;
 use mokume_codegen::kernel::pack::{Weights, pack};
-use mokume_codegen::kernel::{ByteCode, KernelSpec, LANES, Store, Strategy};
+use mokume_codegen::kernel::{BitProduct, ByteCode, KernelSpec, LANES, Store, Strategy};
 use mokume_ir::quant::Levels;
 use mokume_runtime::cpu::call::Product;
 use mokume_runtime::cpu::isa::IsaLevel;
@@ -50,17 +50,16 @@ fn cases(w_bits: u8, a_bits: u8, random: &mut Random) -> Vec<Case> {
 
 fn spec(case: &Case, strategy: Strategy, store: Store) -> KernelSpec {
     let code = ByteCode::of(case.a_levels, case.a_bits);
-    KernelSpec {
+    let product = BitProduct {
         w_bits: case.w_bits,
         a_bits: case.a_bits,
-        strategy,
         a_signed: code.signed,
         shift: ((code.step * case.w_levels.affine(case.w_bits).0) as u32).trailing_zeros() as u8,
         w_zero: !case.w_zeros.is_empty(),
         a_center: code.center != 0 || case.a_zeros.iter().any(|&zero| zero != 0),
         block: case.block,
-        store,
-    }
+    };
+    KernelSpec { product, strategy, store }
 }
 
 /// Packed operands of a case for one kernel, the same at every level.

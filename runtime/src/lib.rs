@@ -7,6 +7,7 @@ mod exec;
 mod plan;
 mod state;
 
+pub mod bit_product;
 pub mod convert;
 pub mod cpu;
 pub mod file;

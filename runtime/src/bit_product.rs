@@ -1,0 +1,109 @@
+//! What a `bit_matmul` kernel computes, on any machine.
+//!
+//! A weight is `level = step_w * u + offset_w` of an unsigned code `u`; an activation is `level = step_a * b + center` of a small
+//! signed byte `b` ([`ByteCode`]). With `cw = offset_w - zero_w[n, g]` and `ca = center - zero_a[m]` the sum over a scale block `g` is
+//!
+//! ```text
+//! Σ (level_a - zero_a)(level_w - zero_w) = step_a step_w Σ b u  +  step_a cw Σ b  +  ca Σ (level_w - zero_w)
+//! ```
+//!
+//! exact modulo 2^32, so exact when the left side fits ([`max_terms`]). A kernel computes `Σ b u`; `step_a [cw] Σ b` comes with the
+//! activations, `Σ (level_w - zero_w)` with the weights.
+
+use mokume_ir::quant::{Granularity, Levels, QuantType};
+use std::fmt;
+
+/// What a kernel computes: everything but how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BitProduct {
+    /// Bits of a weight code, 1–8.
+    pub w_bits: u8,
+    /// Bits of an activation code, 1–8.
+    pub a_bits: u8,
+    /// Whether the top bit of an activation byte counts negative (see [`ByteCode`]).
+    pub a_signed: bool,
+    /// log2 of the product of both level steps.
+    pub shift: u8,
+    /// Whether weights bring `cw` per column and block; otherwise it is one number, folded into the corrections.
+    pub w_zero: bool,
+    /// Whether rows bring `ca`; otherwise it is 0.
+    pub a_center: bool,
+    /// Elements per scale block along k; none for one scale per column.
+    pub block: Option<u32>,
+}
+
+impl BitProduct {
+    /// The product of weights of type `w` and activations of these codes; none when no kernel has such scales.
+    pub fn of(w: &QuantType, a_bits: u8, a_levels: Levels) -> Option<Self> {
+        let block = match w.granularity {
+            Granularity::Tensor | Granularity::Axis(0) => None,
+            Granularity::Block { axis: 0, along: 1, size } if size > 0 => Some(size),
+            _ => return None,
+        };
+        let code = ByteCode::of(a_levels, a_bits);
+        let steps = (code.step * w.levels.affine(w.bits).0) as u32;
+        Some(BitProduct {
+            w_bits: w.bits,
+            a_bits,
+            a_signed: code.signed,
+            shift: steps.trailing_zeros() as u8,
+            w_zero: w.zero_point,
+            a_center: code.center != 0 || a_levels == Levels::Unsigned,
+            block,
+        })
+    }
+    /// `w4a8s_x1_wz_ac_g32`, for names of functions.
+    pub fn symbol(&self) -> String {
+        let flag = |on: bool, name: &'static str| if on { name } else { "" };
+        let block = self.block.map_or(String::new(), |size| format!("_g{size}"));
+        let (signed, steps) = (flag(self.a_signed, "s"), 1 << self.shift);
+        format!("w{}a{}{signed}_x{steps}{}{}{block}", self.w_bits, self.a_bits, flag(self.w_zero, "_wz"), flag(self.a_center, "_ac"))
+    }
+}
+
+/// `w4a8s x1 block 32`
+impl fmt::Display for BitProduct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}a{}{} x{}", self.w_bits, self.a_bits, if self.a_signed { "s" } else { "u" }, 1 << self.shift)?;
+        match self.block {
+            Some(size) => write!(f, " block {size}")?,
+            None => f.write_str(" per channel")?,
+        }
+        let flags = [(self.w_zero, " weight zeros"), (self.a_center, " centers")];
+        flags.iter().filter(|flag| flag.0).try_for_each(|flag| f.write_str(flag.1))
+    }
+}
+
+/// How an activation code `u` becomes the signed byte that kernels multiply: `b = u - bias`, `level = step * b + center`.
+///
+/// In `bits` bits, `b` is two's complement when `signed`, else unsigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteCode {
+    /// Subtracted from the code.
+    pub bias: i32,
+    /// Levels per unit of `b`.
+    pub step: i32,
+    /// The level of `b = 0`.
+    pub center: i32,
+    /// Whether `b` may be negative.
+    pub signed: bool,
+}
+
+impl ByteCode {
+    /// The byte form of codes of these levels.
+    pub fn of(levels: Levels, bits: u8) -> Self {
+        let (step, offset) = levels.affine(bits);
+        let bias = match levels {
+            Levels::Signed | Levels::Odd => 1 << (bits - 1),
+            Levels::Five | Levels::Ternary => -offset,
+            Levels::Unsigned if bits == 8 => 128,
+            Levels::Unsigned => 0,
+        };
+        ByteCode { bias, step, center: offset + step * bias, signed: bias != 0 }
+    }
+}
+
+/// How many products of levels of these magnitudes an i32 always holds.
+pub fn max_terms(a_magnitude: u32, w_magnitude: u32) -> usize {
+    (i32::MAX as u64 / (a_magnitude as u64 * w_magnitude as u64).max(1)) as usize
+}
