@@ -2,4 +2,6 @@
 //!
 //! Codegen emits kernels ahead of time, PTX per architecture; this module needs no compiler.
 
+pub mod arch;
 pub mod device;
+pub mod spec;
