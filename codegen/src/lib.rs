@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod error;
+pub mod gpu;
 pub mod kernel;
 pub mod lower;
 

@@ -1,0 +1,3 @@
+//! Kernels of GPUs.
+
+pub mod emulate;
