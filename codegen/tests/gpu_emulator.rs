@@ -8,6 +8,7 @@ use mokume_codegen::gpu::emulate::{Emulator, Fault, FaultKind};
 use mokume_runtime::gpu::device::Launch;
 
 const PRODUCT: &str = include_str!("gpu_kernels/product.ll");
+const GROUP: &str = include_str!("gpu_kernels/group.ll");
 const SUM: &str = include_str!("gpu_kernels/sum.ll");
 
 fn emulator(text: &str) -> Emulator {
@@ -31,22 +32,29 @@ fn random_bytes(count: usize, mut seed: u64) -> Vec<u8> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Runs the product over `steps` steps; gives the result and what it should be.
-fn product(text: &str, steps: usize) -> Result<(Vec<u32>, Vec<u32>), Fault> {
-    let (a, b) = (random_bytes(steps * 512, 1), random_bytes(steps * 512, 2));
+/// Runs a product of `rows` and 16 columns over `steps` steps; gives the result and what it should be.
+fn run_product(text: &str, launch: &Launch<'_>, rows: usize, steps: usize) -> Result<(Vec<u32>, Vec<u32>), Fault> {
+    let (a, b) = (random_bytes(steps * rows * 32, 1), random_bytes(steps * 512, 2));
     let mut device = emulator(text);
-    let (pa, pb, pc) = (device.upload(&a)?, device.upload(&b)?, device.alloc(1024));
-    let args = [pa, pb, pc, steps as u64];
-    device.launch(&Launch { kernel: "product", grid: [1, 1, 1], block: [64, 1, 1], shared_bytes: 0, args: &args })?;
-    let mut c = vec![0u32; 256];
+    let (pa, pb, pc) = (device.upload(&a)?, device.upload(&b)?, device.alloc(rows * 64));
+    device.launch(&Launch { args: &[pa, pb, pc, steps as u64], ..*launch })?;
+    let mut c = vec![0u32; rows * 16];
     device.read(pc, bytemuck::cast_slice_mut(&mut c))?;
-    let line = |bytes: &[u8], step: usize, line: usize| bytes[step * 512 + line * 32..][..32].to_vec();
+    let line = |bytes: &[u8], index: usize| bytes[index * 32..][..32].to_vec();
     let dot = |row, column| -> u32 {
-        let words = (0..steps).flat_map(|step| line(&a, step, row).into_iter().zip(line(&b, step, column)));
-        words.map(|(a, b)| (a & b).count_ones()).sum()
+        let lines = (0..steps).map(|step| (line(&a, step * rows + row), line(&b, step * 16 + column)));
+        lines.flat_map(|(a, b)| a.into_iter().zip(b)).map(|(a, b)| (a & b).count_ones()).sum()
     };
-    let expected = (0..256).map(|index| dot(index / 16, index % 16)).collect();
+    let expected = (0..rows * 16).map(|index| dot(index / 16, index % 16)).collect();
     Ok((c, expected))
+}
+
+fn product(text: &str, steps: usize) -> Result<(Vec<u32>, Vec<u32>), Fault> {
+    run_product(text, &Launch { kernel: "product", grid: [1, 1, 1], block: [64, 1, 1], shared_bytes: 0, args: &[] }, 16, steps)
+}
+
+fn group(text: &str) -> Result<(Vec<u32>, Vec<u32>), Fault> {
+    run_product(text, &Launch { kernel: "group", grid: [1, 1, 1], block: [128, 1, 1], shared_bytes: 512, args: &[] }, 64, 5)
 }
 
 fn fault_of_product(text: &str) -> Fault {
@@ -125,6 +133,33 @@ fn a_divergent_collective_is_named() {
         "%odd = icmp eq i32 %tid, 7\n  br i1 %odd, label %gone, label %on\n\ngone:\n  ret void\n\non:\n  %a0 = extractvalue",
     );
     assert_fault(&fault_of_product(&skips), FaultKind::Divergence, &["thread 7", "has ended"]);
+}
+
+#[test]
+fn a_product_of_a_group_of_warps_is_exact() {
+    let (c, expected) = group(GROUP).unwrap();
+    assert_eq!(c, expected);
+}
+
+#[test]
+fn mistakes_around_a_product_of_a_group_of_warps_are_named() {
+    let without = |what: &str| group(&plant(GROUP, what, "")).unwrap_err();
+    let wait = without("call void @llvm.nvvm.wgmma.wait_group.sync.aligned(i64 0)");
+    assert_fault(&wait, FaultKind::MissingWait, &["before the wait"]);
+    let fence = without("call void @llvm.nvvm.wgmma.fence.sync.aligned()\n");
+    assert_fault(&fence, FaultKind::MissingWait, &["without a fence of its registers"]);
+    let proxy = without("call void @llvm.nvvm.fence.proxy.async.shared_cta()\n");
+    assert_fault(&proxy, FaultKind::MissingWait, &["without a proxy fence", "`shared`"]);
+    let barrier = without("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)\n");
+    assert_fault(&barrier, FaultKind::MissingBarrier, &["thread (32, 0, 0)", "wgmma"]);
+    let short = group(&plant(GROUP, "lshr i64 %start, 4", "add i64 %start, 1")).unwrap_err();
+    assert_fault(&short, FaultKind::OutOfBounds, &["`shared` (512 bytes)"]);
+    let skip = plant(
+        GROUP,
+        "%step_words",
+        "%skips = icmp eq i32 %warp, 2\n  br i1 %skips, label %gone, label %on\n\ngone:\n  ret void\n\non:\n  %step_words",
+    );
+    assert_fault(&group(&skip).unwrap_err(), FaultKind::Divergence, &["for thread 64", "has ended"]);
 }
 
 fn sums(text: &str) -> Result<(Vec<f32>, u32), Fault> {

@@ -4,13 +4,13 @@
 //! decides, comes last.
 
 use super::access::Space;
-use super::rewrite::name_of;
+use super::rewrite::{instruction_of, name_of};
 use super::shared::{Array, BASE};
 use inkwell::AddressSpace;
 use inkwell::module::Module;
 use inkwell::targets::TargetData;
 use inkwell::types::{AnyTypeEnum, BasicTypeEnum};
-use inkwell::values::{AnyValueEnum, BasicValue, BasicValueUse, GlobalValue, InstructionValue, PointerValue};
+use inkwell::values::{AnyValueEnum, BasicValue, BasicValueUse, GlobalValue, PointerValue};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The address space of shared memory.
@@ -93,22 +93,8 @@ fn user(usage: BasicValueUse<'_>) -> BTreeSet<String> {
         AnyValueEnum::PointerValue(pointer) if pointer.as_instruction().is_none() => users(pointer),
         AnyValueEnum::IntValue(int) if int.as_instruction().is_none() => int.get_first_use().map(user).unwrap_or_default(),
         other => {
-            let instruction = instruction(other);
-            let function = instruction.and_then(|instruction| instruction.get_parent()).and_then(|block| block.get_parent());
+            let function = instruction_of(other).and_then(|instruction| instruction.get_parent()).and_then(|block| block.get_parent());
             function.iter().map(name_of).collect()
         }
-    }
-}
-
-fn instruction(value: AnyValueEnum<'_>) -> Option<InstructionValue<'_>> {
-    match value {
-        AnyValueEnum::InstructionValue(instruction) => Some(instruction),
-        AnyValueEnum::PointerValue(value) => value.as_instruction(),
-        AnyValueEnum::IntValue(value) => value.as_instruction(),
-        AnyValueEnum::FloatValue(value) => value.as_instruction(),
-        AnyValueEnum::VectorValue(value) => value.as_instruction_value(),
-        AnyValueEnum::StructValue(value) => value.as_instruction_value(),
-        AnyValueEnum::PhiValue(value) => Some(value.as_instruction()),
-        _ => None,
     }
 }

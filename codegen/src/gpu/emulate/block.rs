@@ -8,6 +8,7 @@ use super::global::Global;
 use super::op::Op;
 use super::shared::Shared;
 use super::thread_op;
+use super::wgmma::Products;
 use corosensei::Yielder;
 use std::cell::Cell;
 use std::ops::Range;
@@ -48,11 +49,19 @@ pub(super) struct Thread {
     pub(super) waiting: Option<Call>,
     pub(super) is_done: bool,
     pub(super) copies: Copies,
+    pub(super) products: Products,
 }
 
 impl Thread {
     pub(super) fn new() -> Self {
-        Thread { turn: std::ptr::null(), stack: 0..0, waiting: None, is_done: false, copies: Copies::default() }
+        Thread {
+            turn: std::ptr::null(),
+            stack: 0..0,
+            waiting: None,
+            is_done: false,
+            copies: Copies::default(),
+            products: Products::default(),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod schedule;
 mod shared;
 mod thread_op;
 mod warp;
+mod wgmma;
 
 pub use fault::{Fault, FaultKind};
 

@@ -21,6 +21,16 @@ pub(super) enum Op {
     WaitAll,
     /// Orders memory accesses, which the emulator never reorders.
     Fence,
+    /// Makes writes to shared memory visible to asynchronous operations.
+    ProxyFence,
+    /// Orders registers before products of a group of warps.
+    GroupFence,
+    /// Ends a group of such products.
+    GroupCommit,
+    /// Waits until at most so many groups of such products are left.
+    GroupWait,
+    /// Uses a result of such a product.
+    GroupUse,
     /// Ends the program.
     Trap,
     /// Copies memory.
@@ -41,6 +51,8 @@ pub(super) enum Op {
     LoadMatrix { count: u8, transposed: bool },
     /// Adds a matrix product.
     Mma(Mma),
+    /// Begins a product of bits of a group of four warps, of so many columns.
+    GroupMma { n: u16 },
     /// Waits for the threads of a block.
     Barrier { counted: bool, reduce: Option<Vote> },
 }
@@ -137,12 +149,15 @@ impl Op {
             _ if name.starts_with("llvm.memset.") => return Some(Op::MemFill),
             _ => {}
         }
+        if let Some(n) = name.strip_prefix("mokume.gpu.wgmma.m64k256.and.popc.n") {
+            return n.parse().ok().map(|n| Op::GroupMma { n });
+        }
         let name = name.strip_prefix("llvm.nvvm.")?;
         thread_op(name).or_else(|| warp_op(name)).or_else(|| barrier(name))
     }
     /// Whether threads wait for each other in it.
     pub(super) fn is_collective(self) -> bool {
-        self.is_warp() || matches!(self, Op::Barrier { .. })
+        self.is_warp() || matches!(self, Op::Barrier { .. } | Op::GroupMma { .. })
     }
     /// Whether the threads of a warp do it together.
     pub(super) fn is_warp(self) -> bool {
@@ -151,7 +166,7 @@ impl Op {
     }
     /// Whether all threads of a warp must be at the same instruction.
     pub(super) fn is_aligned(self) -> bool {
-        matches!(self, Op::LoadMatrix { .. } | Op::Mma(_) | Op::Barrier { .. })
+        matches!(self, Op::LoadMatrix { .. } | Op::Mma(_) | Op::GroupMma { .. } | Op::Barrier { .. })
     }
 }
 
@@ -166,6 +181,10 @@ fn thread_op(name: &str) -> Option<Op> {
         "cp.async.commit.group" => Op::Commit,
         "cp.async.wait.group" => Op::WaitGroup,
         "cp.async.wait.all" => Op::WaitAll,
+        "wgmma.fence.sync.aligned" => Op::GroupFence,
+        "wgmma.commit_group.sync.aligned" => Op::GroupCommit,
+        "wgmma.wait_group.sync.aligned" => Op::GroupWait,
+        _ if name.starts_with("fence.proxy.async") => Op::ProxyFence,
         "membar.cta" | "membar.gl" | "membar.sys" => Op::Fence,
         "idp4a.s.s" => Op::Dot4 { a_signed: true, b_signed: true },
         "idp4a.s.u" => Op::Dot4 { a_signed: true, b_signed: false },
@@ -337,6 +356,7 @@ mod tests {
             ("llvm.nvvm.shfl.sync.bfly.i32p", Op::Shuffle { mode: Shuffle::Xor, predicate: true }),
             ("llvm.nvvm.barrier.cta.sync.aligned.all", Op::Barrier { counted: false, reduce: None }),
             ("llvm.nvvm.cp.async.ca.shared.global.4.s", Op::CopyAsync { bytes: 4, counted: true }),
+            ("mokume.gpu.wgmma.m64k256.and.popc.n64", Op::GroupMma { n: 64 }),
             ("llvm.nvvm.vote.ballot.sync", Op::Vote(Vote::Ballot)),
             ("llvm.nvvm.ex2.approx.ftz.f32", Op::Math(Math::Exp2)),
             ("llvm.nvvm.rsqrt.approx.ftz.f", Op::Math(Math::ReciprocalSqrt)),

@@ -10,10 +10,10 @@ use inkwell::module::{Linkage, Module};
 use inkwell::targets::TargetData;
 use inkwell::types::{AnyType, AnyTypeEnum, BasicMetadataTypeEnum, BasicType, BasicTypeEnum, FunctionType};
 use inkwell::values::{
-    AnyValue, BasicMetadataValueEnum, BasicValue, BasicValueEnum, CallSiteValue, FunctionValue, InstructionOpcode, InstructionValue,
-    PointerValue,
+    AnyValue, AnyValueEnum, BasicMetadataValueEnum, BasicValue, BasicValueEnum, CallSiteValue, FunctionValue, InstructionOpcode,
+    InstructionValue, PointerValue,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 type Result<T> = std::result::Result<T, CodegenError>;
 
@@ -97,8 +97,12 @@ impl<'a, 'c> Rewriter<'a, 'c> {
         let name = name_of(&function);
         let blocks = function.get_basic_block_iter();
         let instructions: Vec<_> = blocks.flat_map(|block| block.get_instructions()).collect();
+        let uses = uses_of_products(&instructions);
         for (ordinal, instruction) in instructions.into_iter().enumerate() {
             self.sites.push(Site { function: name.clone(), ordinal });
+            if uses.contains(&ordinal) {
+                self.report_use(instruction)?;
+            }
             self.instruction(&name, instruction)?;
         }
         function.set_call_conventions(0);
@@ -133,6 +137,14 @@ impl<'a, 'c> Rewriter<'a, 'c> {
         let site = context.i32_type().const_int(self.site(), false);
         let host = self.at.build_call(self.access, &[address.into(), what.into(), site.into()], "")?;
         instruction.set_operand(index, host.try_as_basic_value().unwrap_basic());
+        Ok(())
+    }
+    /// Calls back before an instruction that uses the result of an asynchronous product.
+    fn report_use(&mut self, instruction: InstructionValue<'c>) -> Result<()> {
+        let context = self.module.get_context();
+        let wrapper = self.wrapper("", context.void_type().fn_type(&[], false), Op::GroupUse)?;
+        self.at.position_before(&instruction);
+        self.at.build_call(wrapper, &[context.i32_type().const_int(self.site(), false).into()], "")?;
         Ok(())
     }
     /// Replaces the call of a function that the device has and the host has not.
@@ -245,6 +257,47 @@ impl<'a, 'c> Rewriter<'a, 'c> {
             }
             waits.extend(more.into_iter().map(|(from, _)| from.clone()));
         }
+    }
+}
+
+/// Numbers of the instructions that do something with results of asynchronous products other than to pass them on.
+fn uses_of_products(instructions: &[InstructionValue<'_>]) -> BTreeSet<usize> {
+    let numbers: HashMap<_, usize> = instructions.iter().enumerate().map(|(number, instruction)| (*instruction, number)).collect();
+    let is_product = |instruction: &InstructionValue<'_>| matches!(called(*instruction), Some(Op::GroupMma { .. }));
+    let passes =
+        |instruction: &InstructionValue<'_>| matches!(instruction.get_opcode(), InstructionOpcode::ExtractValue | InstructionOpcode::Phi);
+    let mut open: Vec<_> = instructions.iter().copied().filter(is_product).collect();
+    let (mut seen, mut uses) = (HashSet::new(), BTreeSet::new());
+    while let Some(instruction) = open.pop() {
+        let users = std::iter::successors(instruction.get_first_use(), |usage| usage.get_next_use());
+        for user in users.filter_map(|usage| instruction_of(usage.get_user())) {
+            if passes(&user) {
+                open.extend(seen.insert(user).then_some(user));
+            } else if !is_product(&user) {
+                uses.extend(numbers.get(&user).copied());
+            }
+        }
+    }
+    uses
+}
+
+/// The operation that an instruction calls.
+fn called(instruction: InstructionValue<'_>) -> Option<Op> {
+    let call = CallSiteValue::try_from(instruction).ok()?;
+    Op::of(&name_of(&call.get_called_fn_value()?))
+}
+
+/// A value as the instruction that it is.
+pub(super) fn instruction_of(value: AnyValueEnum<'_>) -> Option<InstructionValue<'_>> {
+    match value {
+        AnyValueEnum::InstructionValue(instruction) => Some(instruction),
+        AnyValueEnum::PointerValue(value) => value.as_instruction(),
+        AnyValueEnum::IntValue(value) => value.as_instruction(),
+        AnyValueEnum::FloatValue(value) => value.as_instruction(),
+        AnyValueEnum::VectorValue(value) => value.as_instruction_value(),
+        AnyValueEnum::StructValue(value) => value.as_instruction_value(),
+        AnyValueEnum::PhiValue(value) => Some(value.as_instruction()),
+        _ => None,
     }
 }
 

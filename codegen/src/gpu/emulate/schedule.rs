@@ -7,6 +7,7 @@ use super::clock::WARP;
 use super::fault::{FaultKind, Stop};
 use super::op::Op;
 use super::warp::{self, Lanes};
+use super::wgmma::{self, GROUP};
 use corosensei::Coroutine;
 use corosensei::stack::{DefaultStack, Stack};
 
@@ -114,7 +115,7 @@ fn turns(block: *mut Block<'_>, fibers: &mut [Fiber<'_>]) -> Result<(), Fail> {
         if block.threads.iter().all(|thread| thread.is_done) {
             return Ok(());
         }
-        if !(warps(block)? | barriers(block)?) {
+        if !(warps(block)? | groups(block)? | barriers(block)?) {
             return Err(diagnose(block));
         }
     }
@@ -153,6 +154,26 @@ fn gathered(block: &Block<'_>, warp: usize, thread: usize) -> Option<Lanes> {
 
 fn fits(a: &Call, b: &Call) -> bool {
     a.op == b.op && warp::members(a) == warp::members(b) && (!a.op.is_aligned() || a.site == b.site)
+}
+
+/// Runs every product of a group of warps for which all threads have come; gives whether there was one.
+fn groups(block: &mut Block<'_>) -> Result<bool, Fail> {
+    let mut any = false;
+    for first in (0..block.threads.len()).step_by(GROUP) {
+        let Some(call) = block.threads[first].waiting else { continue };
+        let Op::GroupMma { n } = call.op else { continue };
+        let calls: Option<Vec<Call>> = (first..first + GROUP).map(|thread| same_call(block, thread, &call)).collect();
+        let Some(calls) = calls else { continue };
+        any = true;
+        wgmma::run(block, first, &calls, n.into()).map_err(|(stop, thread)| (stop, thread, call.site))?;
+        block.threads[first..first + GROUP].iter_mut().for_each(|thread| thread.waiting = None);
+    }
+    Ok(any)
+}
+
+/// The call of `thread` when it is the same instruction as `call`.
+fn same_call(block: &Block<'_>, thread: usize, call: &Call) -> Option<Call> {
+    block.threads.get(thread)?.waiting.filter(|other| (other.op, other.site) == (call.op, call.site))
 }
 
 /// Lets threads pass the barriers at which all have come; gives whether there was one.
@@ -215,6 +236,9 @@ fn diagnose(block: &Block<'_>) -> Fail {
     if let Some((thread, call)) = waiting(Op::is_warp) {
         return (Stop::new(FaultKind::Divergence, missing_lane(block, thread, &call)), thread, call.site);
     }
+    if let Some((thread, call)) = waiting(|op| matches!(op, Op::GroupMma { .. })) {
+        return (Stop::new(FaultKind::Divergence, missing_in_group(block, thread, &call)), thread, call.site);
+    }
     match waiting(|op| matches!(op, Op::Barrier { .. })) {
         Some((thread, call)) => (Stop::new(FaultKind::Barrier, missing_threads(block, &call)), thread, call.site),
         None => (Stop::new(FaultKind::Barrier, "no thread can go on"), 0, 0),
@@ -236,6 +260,12 @@ fn missing_lane(block: &Block<'_>, thread: usize, call: &Call) -> String {
     }
 }
 
+fn missing_in_group(block: &Block<'_>, thread: usize, call: &Call) -> String {
+    let first = thread / GROUP * GROUP;
+    let missing = (first..first + GROUP).find(|&other| same_call(block, other, call).is_none()).unwrap_or(thread);
+    format!("waits in a product of a group of warps for thread {missing}, which {}", whereabouts(block, missing))
+}
+
 fn missing_threads(block: &Block<'_>, call: &Call) -> String {
     let (threads, expected) = arrived(block, call).unwrap_or_default();
     let missing = (0..block.threads.len()).find(|thread| !threads.contains(thread));
@@ -247,7 +277,7 @@ fn whereabouts(block: &Block<'_>, thread: usize) -> String {
     match block.threads.get(thread) {
         None => "does not exist".to_string(),
         Some(Thread { is_done: true, .. }) => "has ended".to_string(),
-        Some(Thread { waiting: Some(call), .. }) if call.op.is_warp() => "waits in a collective operation".to_string(),
+        Some(Thread { waiting: Some(call), .. }) if !matches!(call.op, Op::Barrier { .. }) => "waits in a collective operation".to_string(),
         Some(Thread { waiting: Some(call), .. }) => format!("waits at barrier {}", call.word(0)),
         Some(_) => "goes on".to_string(),
     }

@@ -6,6 +6,7 @@ use super::clock::WARP;
 use super::copy;
 use super::fault::{FaultKind, Stop};
 use super::op::{Math, Op, Special};
+use super::wgmma;
 
 /// Runs an operation that is no collective one.
 pub(super) fn run(block: &mut Block<'_>, call: &Call) -> Result<(), Stop> {
@@ -18,6 +19,11 @@ pub(super) fn run(block: &mut Block<'_>, call: &Call) -> Result<(), Stop> {
         Op::Commit => copy::commit(block),
         Op::WaitGroup => copy::wait(block, call.word(0) as usize)?,
         Op::WaitAll => copy::wait_all(block)?,
+        Op::ProxyFence => block.shared.fence(block.current),
+        Op::GroupFence => wgmma::fence(block),
+        Op::GroupCommit => wgmma::commit(block),
+        Op::GroupWait => wgmma::wait(block, call.arg(0) as usize),
+        Op::GroupUse => wgmma::check_waited(block)?,
         Op::MemCopy => copy_memory(block, call)?,
         Op::MemFill => fill_memory(block, call)?,
         Op::Trap => return Err(Stop::new(FaultKind::Trap, "the kernel stops itself")),
