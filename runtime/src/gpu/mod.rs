@@ -2,6 +2,9 @@
 //!
 //! Codegen emits kernels ahead of time, PTX per architecture; this module needs no compiler.
 
+pub mod abi;
 pub mod arch;
+pub mod choose;
 pub mod device;
 pub mod spec;
+pub mod tuning;

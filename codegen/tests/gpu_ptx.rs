@@ -1,0 +1,95 @@
+//! PTX of every kernel, for every architecture and pair of widths: it assembles, without spills, to the instruction meant.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
+
+mod toolkit;
+
+use inkwell::context::Context;
+use mokume_codegen::gpu::{Build, bit_matmul, ptx};
+use mokume_ir::quant::Levels;
+use mokume_runtime::bit_product::{BitProduct, ByteCode};
+use mokume_runtime::gpu::arch::Arch;
+use mokume_runtime::gpu::choose;
+use mokume_runtime::gpu::spec::{Activation, Ending, Layout, Lowering, MatmulSpec, Store};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use toolkit::Toolkit;
+
+const BLOCKS: [Option<u32>; 6] = [None, Some(128), Some(64), None, Some(32), Some(256)];
+const ROWS: [usize; 4] = [1, 8, 2, 4];
+const ENDINGS: [Option<Activation>; 3] = [None, Some(Activation::Silu), Some(Activation::Relu)];
+
+/// The instruction that a lowering must become.
+fn instruction(lowering: Lowering) -> &'static str {
+    match lowering {
+        Lowering::Binary => "BMMA.",
+        Lowering::BinaryGroup => "BGMMA.",
+        Lowering::Integer => "IMMA.",
+    }
+}
+
+fn lowerings(arch: Arch) -> impl Iterator<Item = Lowering> {
+    Lowering::ALL.into_iter().filter(move |lowering| match lowering {
+        Lowering::Binary => arch.has_binary_mma(),
+        Lowering::BinaryGroup => false,
+        Lowering::Integer => true,
+    })
+}
+
+/// One kernel for a pair of widths; what does not depend on them varies from pair to pair.
+fn spec(arch: Arch, lowering: Lowering, (w_bits, a_bits): (u8, u8)) -> MatmulSpec {
+    let turn = (w_bits * 8 + a_bits) as usize + w_bits as usize;
+    let unsigned = turn.is_multiple_of(3);
+    let code = ByteCode::of(if unsigned { Levels::Unsigned } else { Levels::Signed }, a_bits);
+    let product = BitProduct {
+        w_bits,
+        a_bits,
+        a_signed: code.signed,
+        shift: 0,
+        w_zero: turn.is_multiple_of(2),
+        a_center: unsigned,
+        block: BLOCKS[turn % BLOCKS.len()],
+    };
+    let m = match lowering {
+        Lowering::Integer => [1, 32, 512][turn % 3],
+        _ => ROWS[turn % ROWS.len()],
+    };
+    let tile = choose::tile(arch, &product, &Layout::of(&product, 4096, 4096), lowering, m);
+    let ending = Ending { bias: turn.is_multiple_of(4), activation: ENDINGS[turn % ENDINGS.len()] };
+    MatmulSpec { product, lowering, tile, store: Store::Scaled(ending) }
+}
+
+fn emit(arch: Arch, specs: &[MatmulSpec]) -> String {
+    let context = Context::create();
+    let build = Build::new(&context, "kernels");
+    specs.iter().for_each(|spec| bit_matmul::emit(&build, spec).unwrap());
+    ptx::emit(&build.finish(), arch).unwrap()
+}
+
+/// Assembles kernels and looks at each.
+fn check(toolkit: &Toolkit, arch: Arch, lowering: Lowering, specs: &[MatmulSpec]) -> usize {
+    let name = format!("{arch}_{}_w{}", lowering.name(), specs[0].w_bits);
+    let assembled = toolkit.assemble(&name, &emit(arch, specs), arch).unwrap();
+    for spec in specs {
+        let kernel = &assembled.kernels[&spec.symbol()];
+        assert_eq!(kernel.spilled, 0, "{arch}: bytes spilled by {spec}");
+        assert!(kernel.code.contains(instruction(lowering)), "{arch}: no {} in {spec}", instruction(lowering));
+    }
+    specs.len()
+}
+
+#[test]
+fn every_pair_assembles_to_its_instruction() {
+    let Some(toolkit) = Toolkit::find() else { return };
+    let mut work = Vec::new();
+    for arch in Arch::ALL {
+        for lowering in lowerings(arch) {
+            work.extend((1..=8).map(|w| (arch, lowering, (1..=8).map(|a| spec(arch, lowering, (w, a))).collect::<Vec<_>>())));
+        }
+    }
+    let counts = work.par_iter().map(|(arch, lowering, specs)| ((*arch, lowering.name()), check(&toolkit, *arch, *lowering, specs)));
+    let mut table: BTreeMap<_, usize> = BTreeMap::new();
+    counts.collect::<Vec<_>>().into_iter().for_each(|(key, count)| *table.entry(key).or_default() += count);
+    table.iter().for_each(|((arch, lowering), count)| println!("{arch}: {count} {lowering} kernels, no spills, {}", lowering));
+    assert!(table.values().all(|&count| count == 64));
+}
