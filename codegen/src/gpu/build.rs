@@ -9,8 +9,7 @@ use inkwell::intrinsics::Intrinsic;
 use inkwell::module::Module;
 use inkwell::types::{BasicMetadataTypeEnum, BasicType, BasicTypeEnum, FloatType, IntType, PointerType};
 use inkwell::values::{
-    BasicMetadataValueEnum, BasicValue, BasicValueEnum, FloatValue, FunctionValue, GlobalValue, InstructionValue, IntValue,
-    PointerValue,
+    BasicMetadataValueEnum, BasicValue, BasicValueEnum, FloatValue, FunctionValue, GlobalValue, InstructionValue, IntValue, PointerValue,
 };
 use inkwell::{AddressSpace, FloatPredicate, IntPredicate};
 use mokume_runtime::gpu::spec::WARP;
@@ -228,7 +227,7 @@ impl<'c> Build<'c> {
         Ok(self.at.build_bit_cast(a, self.int(), "")?.into_int_value())
     }
     /// The f32 of these bits.
-    pub(crate) fn from_bits(&self, a: IntValue<'c>) -> Result<FloatValue<'c>> {
+    pub(crate) fn float_of(&self, a: IntValue<'c>) -> Result<FloatValue<'c>> {
         Ok(self.at.build_bit_cast(a, self.float(), "")?.into_float_value())
     }
 }
@@ -447,7 +446,7 @@ impl<'c> Build<'c> {
     }
     /// The f32 that lane `lane ^ mask` has.
     pub fn shuffle_float(&self, value: FloatValue<'c>, mask: i32) -> Result<FloatValue<'c>> {
-        self.from_bits(self.shuffle(self.bits(value)?, mask)?)
+        self.float_of(self.shuffle(self.bits(value)?, mask)?)
     }
     /// Bit `l` is what lane `l` says.
     pub fn ballot(&self, said: IntValue<'c>) -> Result<IntValue<'c>> {

@@ -43,7 +43,7 @@ pub(crate) fn exp<'c>(build: &Build<'c>, x: FloatValue<'c>) -> Result<FloatValue
 
 /// 2^n, for n of normal numbers.
 fn power_of_two<'c>(build: &Build<'c>, n: IntValue<'c>) -> Result<FloatValue<'c>> {
-    build.from_bits(build.shl(build.add(n, build.i32(127))?, 23)?)
+    build.float_of(build.shl(build.add(n, build.i32(127))?, 23)?)
 }
 
 /// `bound` if x is less.

@@ -22,7 +22,7 @@ pub struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    fn code(&self, bits: u8, n: usize, k: usize) -> u32 {
+    pub(crate) fn code(&self, bits: u8, n: usize, k: usize) -> u32 {
         let row = &self.codes[n * (self.k * bits as usize).div_ceil(8)..];
         let bit = k * bits as usize;
         let low = u32::from(row[bit / 8]);
@@ -30,20 +30,20 @@ impl Weights<'_> {
         let high = if crosses { u32::from(row[bit / 8 + 1]) } else { 0 };
         ((high << 8 | low) >> (bit % 8)) & ((1 << bits) - 1)
     }
-    fn scale(&self, index: Group) -> f32 {
+    pub(crate) fn scale(&self, index: Group) -> f32 {
         self.scales[index.of(self.scales.len())]
     }
-    fn zero(&self, index: Group) -> i32 {
+    pub(crate) fn zero(&self, index: Group) -> i32 {
         if self.zero_points.is_empty() { 0 } else { self.zero_points[index.of(self.zero_points.len())] }
     }
 }
 
 /// A column's block, and how many columns there are.
 #[derive(Clone, Copy)]
-struct Group {
-    n: usize,
-    g: usize,
-    columns: usize,
+pub(crate) struct Group {
+    pub(crate) n: usize,
+    pub(crate) g: usize,
+    pub(crate) columns: usize,
 }
 
 impl Group {

@@ -69,7 +69,8 @@ impl Case {
         let w_scales = (0..n * blocks).map(|_| random.unit()).collect();
         Case { w_bits, w_levels, a_bits, a_levels, m, n, k, block, a_codes, a_scales, a_zeros, w_codes, w_scales, w_zeros }
     }
-    fn blocks(&self) -> usize {
+    /// Scale blocks along k.
+    pub fn blocks(&self) -> usize {
         self.block.map_or(1, |size| self.k.div_ceil(size as usize))
     }
     /// Weight codes as constants store them.

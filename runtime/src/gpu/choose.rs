@@ -114,8 +114,8 @@ fn share_k(product: &BitProduct, layout: &Layout, tile: Tile) -> Tile {
 
 /// Fewer stages, until shared memory suffices.
 fn shrink(arch: Arch, product: &BitProduct, lowering: Lowering, tile: Tile) -> Tile {
-    let smaller = (2..=tile.stages).rev().map(|stages| Tile { stages, ..tile });
-    smaller.clone().find(|&tile| fits(arch, product, lowering, tile)).or(smaller.last()).unwrap_or(tile)
+    let mut smaller = (2..=tile.stages).rev().map(|stages| Tile { stages, ..tile });
+    smaller.find(|&tile| fits(arch, product, lowering, tile)).unwrap_or(Tile { stages: 2, ..tile })
 }
 
 /// Whether a kernel with this tile is possible.
@@ -123,8 +123,8 @@ pub fn fits(arch: Arch, product: &BitProduct, lowering: Lowering, tile: Tile) ->
     let spec = MatmulSpec { product: *product, lowering, tile, store: Store::Raw };
     let has = match lowering {
         Lowering::Binary => arch.has_binary_mma(),
-        Lowering::BinaryGroup => arch.has_group_mma() && tile.team() % 4 == 0,
-        Lowering::Integer => tile.tokens == 8 && tile.columns % 2 == 0,
+        Lowering::BinaryGroup => arch.has_group_mma() && tile.team().is_multiple_of(4),
+        Lowering::Integer => tile.tokens == 8 && tile.columns.is_multiple_of(2),
     };
     let shape = [tile.groups, tile.columns, tile.warps_m, tile.warps_n, tile.warps_k].iter().all(|&count| count > 0);
     let whole = [1, 2, 4, 8].contains(&tile.tokens) && tile.stages >= 2 && (tile.team() == 1 || tile.warps_k == 1);

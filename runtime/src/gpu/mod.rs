@@ -6,5 +6,6 @@ pub mod abi;
 pub mod arch;
 pub mod choose;
 pub mod device;
+pub mod rows;
 pub mod spec;
 pub mod tuning;

@@ -168,9 +168,7 @@ impl<'c> Kernel<'_, 'c> {
     fn store_raw(&self, rows: &Rows<'c>, part: IntValue<'c>, sums: &[IntValue<'c>]) -> Result<()> {
         let build = self.build;
         let first = build.mul(part, self.args.m)?;
-        self.store_each(rows, sums.len(), |i, row, column| {
-            self.store_at(build.add(first, row.index)?, column, sums[i].into())
-        })
+        self.store_each(rows, sums.len(), |i, row, column| self.store_at(build.add(first, row.index)?, column, sums[i].into()))
     }
     fn store_scaled(&self, rows: &Rows<'c>, results: &[FloatValue<'c>], ending: Ending) -> Result<()> {
         let build = self.build;
@@ -181,12 +179,7 @@ impl<'c> Kernel<'_, 'c> {
         })
     }
     /// Stores those of `count` results that exist.
-    fn store_each(
-        &self,
-        rows: &Rows<'c>,
-        count: usize,
-        store: impl Fn(usize, &Row<'c>, IntValue<'c>) -> Result<()>,
-    ) -> Result<()> {
+    fn store_each(&self, rows: &Rows<'c>, count: usize, store: impl Fn(usize, &Row<'c>, IntValue<'c>) -> Result<()>) -> Result<()> {
         let build = self.build;
         for i in 0..count {
             let row = &rows.rows[i % rows.rows.len()];

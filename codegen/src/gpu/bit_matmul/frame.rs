@@ -207,7 +207,14 @@ impl<'k, 'c> Kernel<'k, 'c> {
         Ok(())
     }
     /// Starts the copies of the chunk that takes the place of the last one.
-    fn refill(&self, pieces: &[Piece<'c>], ring: PointerValue<'c>, slot: IntValue<'c>, chunk: IntValue<'c>, end: IntValue<'c>) -> Result<()> {
+    fn refill(
+        &self,
+        pieces: &[Piece<'c>],
+        ring: PointerValue<'c>,
+        slot: IntValue<'c>,
+        chunk: IntValue<'c>,
+        end: IntValue<'c>,
+    ) -> Result<()> {
         let build = self.build;
         let (bytes, stages) = (self.spec.stage_bytes(), self.spec.tile.stages as usize);
         let is_first = build.is(slot, IntPredicate::EQ, build.i32(0))?;

@@ -82,8 +82,7 @@ struct Fields<'c> {
 ///
 /// Planes are merged pairwise to fields of 2, then 4, then 8 bits, which takes a third of the instructions that single bits would.
 fn unpack<'c>(build: &Build<'c>, planes: &[IntValue<'c>]) -> Result<Vec<IntValue<'c>>> {
-    let mut level: Vec<Vec<Fields<'c>>> =
-        planes.iter().map(|&word| vec![Fields { word, width: 1, quads: (0..8).collect() }]).collect();
+    let mut level: Vec<Vec<Fields<'c>>> = planes.iter().map(|&word| vec![Fields { word, width: 1, quads: (0..8).collect() }]).collect();
     while level.len() > 1 {
         if level.len() % 2 == 1 {
             let zero = |fields: &Fields<'c>| Fields { word: build.i32(0), width: fields.width, quads: fields.quads.clone() };
@@ -131,6 +130,7 @@ fn splat<'c>(build: &Build<'c>, byte: u32) -> IntValue<'c> {
 /// Sums by fragment of columns, group and slot.
 pub(super) fn reduce<'c>(spec: &MatmulSpec, sums: &[IntValue<'c>]) -> Vec<IntValue<'c>> {
     let pairs = sums.chunks(4 * spec.tile.groups as usize);
-    let half = |pair: &[IntValue<'c>], half: usize| pair.chunks(4).flat_map(|sums| [sums[2 * half], sums[2 * half + 1]]).collect::<Vec<_>>();
+    let half =
+        |pair: &[IntValue<'c>], half: usize| pair.chunks(4).flat_map(|sums| [sums[2 * half], sums[2 * half + 1]]).collect::<Vec<_>>();
     pairs.flat_map(|pair| [half(pair, 0), half(pair, 1)].concat()).collect()
 }
