@@ -11,5 +11,6 @@ pub mod emulate;
 pub(crate) mod math;
 pub mod pack;
 pub mod ptx;
+pub mod quantize;
 
 pub use build::{Axis, Build, Param};

@@ -6,6 +6,7 @@ pub mod abi;
 pub mod arch;
 pub mod choose;
 pub mod device;
+pub mod quantize;
 pub mod rows;
 pub mod spec;
 pub mod tuning;
