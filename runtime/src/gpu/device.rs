@@ -59,6 +59,70 @@ pub trait Device: Send {
     ///
     /// Errors  when a launch failed.
     fn synchronize(&mut self) -> Result<(), DeviceError>;
+    /// Begins a batch: what is enqueued until its end may be recorded and run all at once then. Reading, synchronizing and
+    /// freeing end it too. Nothing when a batch is open.
+    ///
+    /// Errors  when the device refuses.
+    fn begin_batch(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    /// Ends a batch. Nothing when none is open.
+    ///
+    /// Errors  when what the batch holds is refused.
+    fn end_batch(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    /// Notes the time of the device when everything enqueued before is done; none when it has no clock. Ends a batch.
+    ///
+    /// Errors  when the device refuses.
+    fn mark(&mut self) -> Result<Option<Mark>, DeviceError> {
+        Ok(None)
+    }
+    /// Nanoseconds from one mark to the other; waits for both.
+    ///
+    /// Errors  when they are not marks of this device, or a launch failed.
+    fn elapsed_ns(&mut self, from: Mark, to: Mark) -> Result<u64, DeviceError> {
+        let (Mark(from), Mark(to)) = (from, to);
+        Err(DeviceError::Driver(format!("{} has no clock for marks {from} and {to}", self.name())))
+    }
+    /// Enqueues a product of f32 matrices by a library of the device; false when it has none.
+    ///
+    /// Errors  when the library refuses.
+    fn multiply(&mut self, product: &Product) -> Result<bool, DeviceError> {
+        let _ = product;
+        Ok(false)
+    }
+}
+
+/// A moment that [`Device::mark`] noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(pub(crate) usize);
+
+/// Products `c = a b` of f32 matrices in rows: `a` `[m, k]`, `b` `[k, n]` or transposed `[n, k]`, `c` `[m, n]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Product {
+    /// How many products.
+    pub batch: usize,
+    /// Rows of `c`.
+    pub m: usize,
+    /// Columns of `c`.
+    pub n: usize,
+    /// Elements of a sum.
+    pub k: usize,
+    /// The first `a`.
+    pub a: Address,
+    /// Elements from one `a` to the next; 0 for one that all share.
+    pub a_stride: usize,
+    /// The first `b`.
+    pub b: Address,
+    /// Elements from one `b` to the next; 0 for one that all share.
+    pub b_stride: usize,
+    /// Whether `b` is `[n, k]`.
+    pub b_transposed: bool,
+    /// The first `c`.
+    pub c: Address,
+    /// Elements from one `c` to the next.
+    pub c_stride: usize,
 }
 
 /// Why a device did not do what it was asked to.

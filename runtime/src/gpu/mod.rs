@@ -5,6 +5,7 @@
 pub mod abi;
 pub mod arch;
 pub mod choose;
+pub mod cuda;
 pub mod device;
 pub mod quantize;
 pub mod rows;
