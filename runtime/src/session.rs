@@ -2,6 +2,8 @@
 
 use crate::bind::{Constraint, Declared, Scope, arrange, constraints, solve};
 use crate::exec::{Observer, Run};
+use crate::gpu::device::Device;
+use crate::gpu::exec::{DeviceRun, Watch};
 use crate::plan::{Memory, Planner, Signature};
 use crate::profile::{Event, Recorder};
 use crate::program::Program;
@@ -46,6 +48,8 @@ pub struct Session {
     outputs: Vec<Declared>,
     states: States,
     planner: Planner,
+    /// Runs the program instead of this machine's processor.
+    device: Option<DeviceRun>,
 }
 
 impl Session {
@@ -65,7 +69,14 @@ impl Session {
         let states = States::new(main)?;
         let inputs = declared.iter().enumerate().filter(|(i, _)| !states.is_input(*i)).map(|(_, input)| input.clone()).collect();
         let outputs = main.outputs().iter().enumerate().filter(|(i, _)| !states.is_output(*i)).map(|(_, port)| declare(port)).collect();
-        Ok(Session { program, pool, options, declared, inputs, outputs, states, planner: Planner::default() })
+        Ok(Session { program, pool, options, declared, inputs, outputs, states, planner: Planner::default(), device: None })
+    }
+    /// A session of `program` without state, on a device.
+    ///
+    /// Errors  naming every node that no device kernel computes, or when the device has no memory.
+    pub fn on_device(program: Arc<Program>, device: Box<dyn Device>) -> Result<Self, Report> {
+        let session = Session::new(program.clone(), SessionOptions { threads: 1, ..Default::default() })?;
+        Ok(Session { device: Some(DeviceRun::new(program, device)?), ..session })
     }
     /// Name and type of every input; states are hidden.
     pub fn inputs(&self) -> &[Declared] {
@@ -81,11 +92,12 @@ impl Session {
     }
     /// Bytes that the last run took beside constants, inputs and state.
     pub fn peak_bytes(&self) -> usize {
-        self.planner.peak_bytes()
+        self.device.as_ref().map_or_else(|| self.planner.peak_bytes(), DeviceRun::bytes)
     }
     /// Forgets all state.
     pub fn reset(&mut self) {
         self.states.reset();
+        self.device.iter_mut().for_each(DeviceRun::reset);
     }
     /// Runs the program once. An error while running also forgets all state.
     ///
@@ -130,6 +142,10 @@ impl Session {
         let mut scope = Scope::default();
         let constraints = self.constraints(&given);
         solve(&mut scope, &constraints)?;
+        if let Some(device) = &mut self.device {
+            let results = device.run(given, scope, Watch { observe, profile })?;
+            return Ok(self.outputs.iter().map(|output| output.name.clone()).zip(results).collect());
+        }
         let arguments = self.states.arguments(given, &self.declared, &scope)?;
         let mut memory = self.planner.begin(&signature);
         let results = self.execute(arguments, scope, &mut memory, observe, profile);
@@ -162,7 +178,10 @@ impl Session {
     }
     fn constraints<'a>(&'a self, given: &[Tensor]) -> Vec<Constraint<'a>> {
         let mut all: Vec<_> = self.inputs.iter().zip(given).flat_map(|(input, tensor)| constraints(input, tensor)).collect();
-        all.extend(self.states.constraints(&self.declared));
+        all.extend(match &self.device {
+            Some(device) => device.constraints(&self.declared),
+            None => self.states.constraints(&self.declared),
+        });
         all
     }
 }

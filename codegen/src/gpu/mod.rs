@@ -9,6 +9,7 @@ pub mod bit_matmul;
 mod build;
 pub mod emulate;
 pub(crate) mod math;
+pub mod ops;
 pub mod pack;
 pub mod ptx;
 pub mod quantize;

@@ -5,9 +5,17 @@
 pub mod abi;
 pub mod arch;
 pub mod choose;
+mod cluster;
 pub mod cuda;
 pub mod device;
+pub(crate) mod exec;
+pub mod kernel;
+mod launch;
+pub mod map;
+mod memory;
+pub mod plan;
 pub mod quantize;
 pub mod rows;
 pub mod spec;
+mod state;
 pub mod tuning;

@@ -122,7 +122,7 @@ pub fn slice(op: &Slice, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<T
 }
 
 /// First index and number of indices of a clamped window over an axis of `size` elements.
-fn window(start: i64, end: i64, step: i64, size: i64) -> (i64, usize) {
+pub(crate) fn window(start: i64, end: i64, step: i64, size: i64) -> (i64, usize) {
     let from_front = |index: i64| if index < 0 { index.saturating_add(size) } else { index };
     let (start, end) = (from_front(start), from_front(end));
     let (start, length) = if step > 0 {

@@ -1,0 +1,46 @@
+//! Kernels of ops. One file per op family; arguments as the launches of `runtime/src/gpu/launch` document them.
+
+mod attention;
+mod convert;
+mod emit;
+mod function;
+mod index;
+mod map;
+mod math;
+mod matmul;
+mod movement;
+mod normalize;
+mod reduce;
+mod rotary;
+mod softmax;
+
+use super::build::{Build, Param, Result};
+use mokume_runtime::gpu::kernel::{Kernel, RANK};
+
+/// Adds a kernel to the module.
+///
+/// Errors  when LLVM refuses it.
+pub fn emit(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
+    let name = kernel.symbol();
+    match kernel {
+        Kernel::Map(map) => map::emit(build, &name, map),
+        Kernel::Copy { bytes } => movement::copy(build, &name, *bytes),
+        Kernel::Gather { bytes, wide } => index::gather(build, &name, *bytes, *wide),
+        Kernel::Reduce { kind, elem } => reduce::emit(build, &name, *kind, *elem),
+        Kernel::Softmax { log } => softmax::emit(build, &name, *log),
+        Kernel::Norm { center, bias } => normalize::emit(build, &name, *center, *bias),
+        Kernel::Rotary { interleaved, whole } => rotary::emit(build, &name, *interleaved, *whole),
+        Kernel::Attention(config) => attention::emit(build, &name, config),
+        Kernel::Matmul => matmul::emit(build, &name),
+    }
+}
+
+/// Addresses, then sizes.
+fn params(addresses: usize, sizes: usize) -> Vec<Param> {
+    [vec![Param::Address; addresses], vec![Param::I64; sizes]].concat()
+}
+
+/// Addresses and a size, then per set of axes their sizes and strides.
+fn strided(addresses: usize, sizes: usize, sets: usize) -> Vec<Param> {
+    params(addresses, sizes + sets * RANK)
+}

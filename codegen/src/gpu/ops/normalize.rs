@@ -1,0 +1,38 @@
+//! Layer norm and RMS norm.
+
+use super::emit::{Emit, Value};
+use super::params;
+use crate::gpu::build::{Axis, Build, Param, Result};
+use mokume_runtime::gpu::kernel::ROW_THREADS;
+
+/// A block per row.
+pub(super) fn emit(build: &Build<'_>, name: &str, center: bool, with_bias: bool) -> Result<()> {
+    let signature = [params(3 + usize::from(with_bias), 2), vec![Param::F32]].concat();
+    let e = &Emit::new(build, name, &signature, ROW_THREADS);
+    let (x, scale) = (e.address(), e.address());
+    let bias = with_bias.then(|| e.address());
+    let (y, size, period, epsilon) = (e.address(), e.size(), e.size(), e.number());
+    let (start, thread) = (e.block(Axis::X) * size, e.thread());
+    let range = (thread, size, e.int(ROW_THREADS.into()));
+    let words = e.shared(&format!("{name}_words"), ROW_THREADS);
+    let total = |sum| e.combine(words, ROW_THREADS, Value::Float(sum), |a, b| Value::Float(a.float() + b.float())).float();
+    let count = size.to_float();
+
+    let mean = if center {
+        let [sum] = e.fold(range, [e.float(0.0)], |i, [sum]| [sum + x.float(start + i)]);
+        total(sum) / count
+    } else {
+        e.float(0.0)
+    };
+    let [sum] = e.fold(range, [e.float(0.0)], |i, [sum]| {
+        let x = x.float(start + i) - mean;
+        [sum + x * x]
+    });
+    let factor = e.float(1.0) / (total(sum) / count + epsilon).call("llvm.sqrt");
+    e.each(range, |i| {
+        let own = i % period;
+        let scaled = (x.float(start + i) - mean) * factor * scale.float(own);
+        y.set(start + i, bias.map_or(scaled, |bias| scaled + bias.float(own)));
+    });
+    e.end()
+}

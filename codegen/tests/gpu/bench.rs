@@ -1,0 +1,110 @@
+//! Runs graphs on the CPU and in the emulator, and compares.
+
+use inkwell::context::Context;
+use mokume_codegen::gpu::emulate::Emulator;
+use mokume_codegen::gpu::{Build, ops};
+use mokume_ir::edit::Editor;
+use mokume_ir::graph::Module;
+use mokume_ir::loc::Loc;
+use mokume_ir::op::Op;
+use mokume_ir::types::{Elem, Shape, Type};
+use mokume_runtime::gpu::plan::Plan;
+use mokume_runtime::program::Program;
+use mokume_runtime::session::{Session, SessionOptions};
+use mokume_runtime::tensor::Tensor;
+use std::sync::Arc;
+
+/// Numbers that repeat with a seed, between -2 and 2.
+pub fn floats(dims: &[usize], seed: u64) -> Tensor {
+    let values: Vec<f32> = random(dims.iter().product(), seed).map(|bits| (bits >> 40) as f32 / (1u64 << 22) as f32 - 2.0).collect();
+    Tensor::f32s(dims, &values)
+}
+
+/// Integers of `0..below`.
+pub fn ints(dims: &[usize], below: u64, seed: u64) -> Tensor {
+    let values: Vec<i64> = random(dims.iter().product(), seed).map(|bits| ((bits >> 33) % below) as i64).collect();
+    Tensor::i64s(dims, &values)
+}
+
+/// Bools.
+pub fn bools(dims: &[usize], seed: u64) -> Tensor {
+    let values: Vec<u8> = random(dims.iter().product(), seed).map(|bits| u8::from(bits >> 62 != 0)).collect();
+    Tensor::of(dims, Elem::Bool, &values)
+}
+
+fn random(count: usize, seed: u64) -> impl Iterator<Item = u64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
+    (0..count).map(move |_| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state ^ state >> 29
+    })
+}
+
+/// An emulator with the kernels of a module.
+pub fn emulator(module: &Module) -> Emulator {
+    let plan = Plan::new(module).unwrap_or_else(|report| panic!("{report}"));
+    let context = Context::create();
+    let build = Build::new(&context, "kernels");
+    for kernel in &plan.kernels {
+        ops::emit(&build, kernel).unwrap_or_else(|error| panic!("{}: {error}", kernel.symbol()));
+    }
+    Emulator::new(&build.finish()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Sessions of a module on the CPU and in the emulator.
+pub fn sessions(module: Module) -> (Session, Session) {
+    let device = emulator(&module);
+    let program = Arc::new(Program::interpret(module));
+    let cpu = Session::new(program.clone(), SessionOptions { threads: 1, ..Default::default() }).unwrap();
+    (cpu, Session::on_device(program, Box::new(device)).unwrap_or_else(|report| panic!("{report}")))
+}
+
+/// A module of one op on operands of the types of these tensors.
+pub fn single(op: Op, inputs: &[Tensor], outputs: &[(&[usize], Elem)]) -> Module {
+    let mut module = Module::new("single");
+    let function = module.entry;
+    let mut editor = Editor::new(&mut module, function);
+    let operand = |(i, x): (usize, &Tensor)| (format!("x{i}"), Type::tensor(Shape::known(x.dims()), x.elem()));
+    let values: Vec<_> = inputs.iter().enumerate().map(operand).collect();
+    let values: Vec<_> = values.into_iter().map(|(name, ty)| editor.add_input(&name, ty)).collect();
+    let types = outputs.iter().map(|(dims, elem)| Type::tensor(Shape::known(dims), *elem)).collect();
+    let node = editor.insert_typed(op, &values, types, Loc::default());
+    let results: Vec<_> = editor[node].outputs.to_vec();
+    for (i, result) in results.into_iter().enumerate() {
+        editor.add_output(&format!("y{i}"), result);
+    }
+    module
+}
+
+/// Runs one op on both and compares: floats within `bound` of the largest magnitude, everything else exactly.
+pub fn check(op: impl Into<Op>, inputs: &[Tensor], bound: f32) {
+    let op = op.into();
+    let run = |session: &mut Session| {
+        let named: Vec<_> = inputs.iter().enumerate().map(|(i, x)| (format!("x{i}"), x.clone())).collect();
+        session.run(&named).unwrap_or_else(|report| panic!("{}: {report}", op.name()))
+    };
+    let context = mokume_runtime::ops::OpContext { alloc: &Tensor::zeros, size_of: &|_| None };
+    let want = mokume_runtime::ops::run(&op, &inputs.iter().collect::<Vec<_>>(), &context).unwrap();
+    let types: Vec<_> = want.iter().map(|y| (y.dims(), y.elem())).collect();
+    let (_, mut device) = sessions(single(op.clone(), inputs, &types));
+    let got = run(&mut device);
+    assert_eq!(got.len(), want.len());
+    for ((_, got), want) in got.iter().zip(&want) {
+        assert_same(op.name(), got, want, bound);
+    }
+}
+
+/// Compares tensors: floats within `bound` of the largest magnitude, everything else exactly.
+pub fn assert_same(what: &str, got: &Tensor, want: &Tensor, bound: f32) {
+    assert_eq!((got.dims(), got.elem()), (want.dims(), want.elem()), "{what}");
+    if want.elem() != Elem::F32 {
+        assert_eq!(got.bytes(), want.bytes(), "{what}");
+        return;
+    }
+    let finite = |x: f32| if x.is_finite() { x.abs() } else { 0.0 };
+    let scale = want.slice::<f32>().iter().copied().map(finite).fold(1e-3, f32::max);
+    for (i, (&got, &want)) in got.slice::<f32>().iter().zip(want.slice::<f32>()).enumerate() {
+        let same = got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= bound * scale;
+        assert!(same, "{what}: element {i} is {got}, not {want}");
+    }
+}

@@ -1,0 +1,6 @@
+//! Device kernels of ops in the emulator, against the CPU's op library; whole programs against the CPU backend.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod bench;
+mod ops;
+mod programs;

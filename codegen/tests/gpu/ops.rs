@@ -1,0 +1,184 @@
+//! One op at a time, odd sizes included.
+
+use super::bench::{bools, check, floats, ints};
+use mokume_ir::attr::Ints;
+use mokume_ir::op::*;
+use mokume_ir::types::Elem;
+use mokume_runtime::tensor::Tensor;
+
+const EXACT: f32 = 0.0;
+const CLOSE: f32 = 1e-6;
+
+#[test]
+fn unary_functions() {
+    use UnaryKind::*;
+    let (x, positive) = (floats(&[3, 7, 11], 1), floats(&[301], 2));
+    let positive = Tensor::f32s(&[301], &positive.slice::<f32>().iter().map(|x| x.abs() * 3.0 + 1e-3).collect::<Vec<_>>());
+    for kind in [Abs, Neg, Floor, Ceil, Round, Sign, Relu, IsNan, IsPosInf, IsNegInf] {
+        check(Op::Unary(kind), std::slice::from_ref(&x), EXACT);
+    }
+    for kind in [Exp, Sin, Cos, Tan, Sinh, Cosh, Tanh, Erf, Sigmoid, Softplus, Softsign, Reciprocal] {
+        check(Op::Unary(kind), std::slice::from_ref(&x), CLOSE);
+    }
+    for kind in [Log, Sqrt, Rsqrt] {
+        check(Op::Unary(kind), std::slice::from_ref(&positive), CLOSE);
+    }
+    let special = Tensor::f32s(&[8], &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e-40, 2.5, -3.5]);
+    for kind in [Abs, Neg, Floor, Ceil, Round, Sign, Relu, IsNan, IsPosInf, IsNegInf, Sqrt, Exp, Log, Tanh, Sigmoid, Erf] {
+        check(Op::Unary(kind), std::slice::from_ref(&special), CLOSE);
+    }
+    for kind in [Abs, Neg, Sign, BitNot] {
+        let x = Tensor::of(&[6], Elem::I32, &[0i32, 1, -1, i32::MIN, i32::MAX, -77]);
+        check(Op::Unary(kind), &[x], EXACT);
+    }
+    check(Op::Unary(Not), &[bools(&[77], 1)], EXACT);
+}
+
+#[test]
+fn binary_functions_broadcast() {
+    use BinaryKind::*;
+    for (a, b) in
+        [(vec![5, 7], vec![5, 7]), (vec![2, 3, 5], vec![3, 1]), (vec![4, 1, 3], vec![2, 1]), (vec![1], vec![300]), (vec![], vec![])]
+    {
+        let (a, b) = (floats(&a, 1), floats(&b, 2));
+        for kind in [Add, Sub, Mul, Div, Min, Max, Eq, Lt, Le, Gt, Ge] {
+            check(Op::Binary(kind), &[a.clone(), b.clone()], EXACT);
+        }
+    }
+    let (a, b) = (ints(&[3, 9], 40, 1), ints(&[9], 5, 2));
+    for kind in [Add, Sub, Mul, Div, Min, Max, BitAnd, BitOr, BitXor, Eq, Lt, Le, Gt, Ge] {
+        check(Op::Binary(kind), &[a.clone(), b.clone()], EXACT);
+    }
+    let edges = |values: [i32; 5]| Tensor::of(&[5], Elem::I32, &values);
+    check(Op::Binary(Div), &[edges([i32::MIN, 7, -7, 5, 0]), edges([-1, -2, 2, 0, 0])], EXACT);
+    for kind in [And, Or, Xor, Eq] {
+        check(Op::Binary(kind), &[bools(&[33], 1), bools(&[33], 2)], EXACT);
+    }
+    let bases = Tensor::f32s(&[8], &[2.0, -2.0, 0.0, 1.5, -1.5, 9.0, 0.3, 5.0]);
+    let powers = Tensor::f32s(&[8], &[3.0, 3.0, 2.0, -2.0, 2.0, 0.5, 0.0, 1.0]);
+    check(Op::Binary(Pow), &[bases, powers], 1e-5);
+}
+
+#[test]
+fn other_elementwise_ops() {
+    check(Select {}, &[bools(&[3, 1], 1), floats(&[3, 5], 2), floats(&[5], 3)], EXACT);
+    check(Swiglu {}, &[floats(&[2, 71], 1), floats(&[2, 71], 2)], CLOSE);
+    for kind in ActivationKind::ALL {
+        check(Activation { kind: *kind, alpha: 1.0, beta: 0.5 }, &[floats(&[333], 3)], CLOSE);
+    }
+    let x = Tensor::f32s(&[7], &[0.0, -0.5, 1.9, -1.9, f32::NAN, 1e10, -1e10]);
+    for to in [Elem::Bool, Elem::I32, Elem::I64, Elem::U8, Elem::I8] {
+        check(Cast { to, saturate: true }, std::slice::from_ref(&x), EXACT);
+        check(Cast { to, saturate: true }, &[ints(&[9], 300, 1)], EXACT);
+    }
+    check(Cast { to: Elem::F32, saturate: true }, &[ints(&[9], 1 << 40, 1)], EXACT);
+    check(Cast { to: Elem::F32, saturate: true }, &[bools(&[9], 1)], EXACT);
+    check(Iota { len: 300i64.into(), elem: Elem::I64 }, &[], EXACT);
+}
+
+#[test]
+fn movement() {
+    let x = floats(&[2, 3, 5, 7], 1);
+    for perm in [vec![0, 2, 1, 3], vec![3, 2, 1, 0], vec![0, 1, 3, 2]] {
+        check(Transpose { perm }, std::slice::from_ref(&x), EXACT);
+    }
+    check(Transpose { perm: vec![1, 0] }, &[ints(&[3, 9], 100, 1)], EXACT);
+    check(Transpose { perm: vec![1, 0] }, &[bools(&[3, 9], 1)], EXACT);
+    check(Broadcast { shape: Ints::of([4, 3, 5]) }, &[floats(&[3, 1], 1)], EXACT);
+    let slice = |starts: [i64; 2], ends: [i64; 2], steps: [i64; 2]| Slice {
+        starts: Ints::of(starts),
+        ends: Ints::of(ends),
+        axes: Ints::of([1, 3]),
+        steps: Ints::of(steps),
+    };
+    check(slice([1, 2], [3, 6], [1, 2]), std::slice::from_ref(&x), EXACT);
+    check(slice([-1, -1], [-9, -9], [-1, -3]), std::slice::from_ref(&x), EXACT);
+    check(Split { axis: 2, sizes: Ints::of([1, 3, 1]) }, std::slice::from_ref(&x), EXACT);
+    check(Concat { axis: 1 }, &[floats(&[2, 3, 5], 1), floats(&[2, 1, 5], 2), floats(&[2, 4, 5], 3)], EXACT);
+    let pad = |pads: [i64; 4], value| Pad { mode: PadMode::Constant, pads: Ints::of(pads), axes: Ints::of([0, 1]), value };
+    check(pad([1, 2, 0, 3], false), &[floats(&[3, 4], 1)], EXACT);
+    check(pad([-1, 2, 2, -1], true), &[floats(&[3, 4], 1), Tensor::f32s(&[], &[7.0])], EXACT);
+}
+
+#[test]
+fn gathers() {
+    let indices = Tensor::i64s(&[2, 3], &[0, -1, 4, 2, 2, -5]);
+    check(Gather { axis: 0 }, &[floats(&[5, 33], 1), indices.clone()], EXACT);
+    check(Gather { axis: 1 }, &[floats(&[2, 5, 3], 1), indices.clone()], EXACT);
+    check(Gather { axis: 0 }, &[ints(&[5], 9, 1), Tensor::of(&[2], Elem::I32, &[-2i32, 3])], EXACT);
+}
+
+#[test]
+fn reductions() {
+    let x = floats(&[3, 5, 70], 1);
+    let reduce = |kind, axes: &[i64], keep_dims| Reduce { kind, axes: Ints::of(axes.iter().copied()), all: axes.is_empty(), keep_dims };
+    for kind in ReduceKind::ALL {
+        let x = if *kind == ReduceKind::LogSum {
+            Tensor::f32s(x.dims(), &x.slice::<f32>().iter().map(|x| x.abs()).collect::<Vec<_>>())
+        } else {
+            x.clone()
+        };
+        for axes in [&[2][..], &[0], &[0, 2], &[1], &[]] {
+            check(reduce(*kind, axes, true), std::slice::from_ref(&x), 2e-6);
+        }
+    }
+    for kind in [ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod] {
+        check(reduce(kind, &[1], false), &[ints(&[3, 200], 9, 1)], EXACT);
+    }
+    check(reduce(ReduceKind::Max, &[0], false), &[bools(&[3, 20], 1)], EXACT);
+}
+
+#[test]
+fn softmax_and_norms() {
+    for dims in [vec![3, 130], vec![2, 3, 5]] {
+        for axis in [-1, 0] {
+            check(Softmax { axis: if axis < 0 { dims.len() as i64 - 1 } else { 0 } }, &[floats(&dims, 1)], CLOSE);
+            check(LogSoftmax { axis: if axis < 0 { dims.len() as i64 - 1 } else { 0 } }, &[floats(&dims, 1)], CLOSE);
+        }
+    }
+    for row in [1, 5, 129, 300] {
+        let (x, scale, bias) = (floats(&[3, row], 1), floats(&[row], 2), floats(&[row], 3));
+        check(RmsNorm { axis: 1, epsilon: 1e-5 }, &[x.clone(), scale.clone()], CLOSE);
+        check(LayerNorm { axis: 1, epsilon: 1e-2 }, &[x.clone(), scale.clone()], 3e-6);
+        check(LayerNorm { axis: 1, epsilon: 1e-2 }, &[x, scale, bias], 3e-6);
+    }
+    check(LayerNorm { axis: 1, epsilon: 1e-2 }, &[floats(&[3, 2, 9], 1), floats(&[9], 2)], 3e-6);
+}
+
+#[test]
+fn rotations() {
+    let x = floats(&[2, 3, 5, 8], 1);
+    for (interleaved, dims, angles) in [(false, 0, 4), (true, 0, 4), (false, 0, 8), (true, 6, 3), (false, 6, 6)] {
+        for lead in [vec![5], vec![2, 1, 5], vec![1, 1, 5]] {
+            let dims_of = [lead, vec![angles]].concat();
+            check(Rotary { interleaved, dims }, &[x.clone(), floats(&dims_of, 2), floats(&dims_of, 3)], EXACT);
+        }
+    }
+}
+
+#[test]
+fn products() {
+    let matmul = |transpose_a, transpose_b| Matmul { transpose_a, transpose_b };
+    for (m, n, k) in [(1, 1, 1), (5, 33, 17), (17, 16, 40), (3, 70, 129)] {
+        check(matmul(false, false), &[floats(&[m, k], 1), floats(&[k, n], 2)], 2e-6);
+        check(matmul(false, true), &[floats(&[m, k], 1), floats(&[n, k], 2)], 2e-6);
+        check(matmul(true, false), &[floats(&[k, m], 1), floats(&[k, n], 2)], 2e-6);
+    }
+    check(matmul(false, false), &[floats(&[2, 3, 4, 5], 1), floats(&[5, 6], 2)], CLOSE);
+    check(matmul(false, false), &[floats(&[2, 1, 4, 5], 1), floats(&[3, 5, 6], 2)], CLOSE);
+    check(matmul(false, true), &[floats(&[4, 5], 1), floats(&[2, 3, 6, 5], 2)], CLOSE);
+}
+
+#[test]
+fn attention() {
+    let op = |causal, softcap, mask, join_heads| Attention { scale: None, causal, softcap, mask, join_heads };
+    for (s, t, causal, softcap) in [(5, 5, true, 0.0), (1, 140, true, 2.0), (3, 7, true, 0.0), (4, 129, false, 0.5), (6, 3, true, 0.0)] {
+        let inputs = [floats(&[2, 6, s, 8], 1), floats(&[2, 2, t, 8], 2), floats(&[2, 2, t, 5], 3)];
+        check(op(causal, softcap, false, false), &inputs, 2e-6);
+        check(op(causal, softcap, false, true), &inputs, 2e-6);
+    }
+    let inputs = |mask| [floats(&[2, 4, 3, 8], 1), floats(&[2, 2, 6, 8], 2), floats(&[2, 2, 6, 130], 3), mask];
+    check(op(false, 0.0, true, false), &inputs(floats(&[2, 1, 1, 6], 4)), 2e-6);
+    check(op(true, 0.0, true, false), &inputs(bools(&[3, 6], 4)), 2e-6);
+    check(op(false, 0.0, true, true), &inputs(Tensor::of(&[1], Elem::Bool, &[0u8])), EXACT);
+}

@@ -1,0 +1,58 @@
+//! Programs of several ops: clusters, views, state, wrong indices.
+
+use super::bench::{assert_same, floats, sessions};
+use mokume_ir::text::{no_data, parse};
+use mokume_runtime::tensor::Tensor;
+
+fn module(text: &str) -> mokume_ir::graph::Module {
+    parse(text, &no_data).unwrap_or_else(|report| panic!("{report}"))
+}
+
+const DECODER: &str = r#"module "decoder"
+
+graph @f0 "main"(
+  %0 "x": tensor<1 x s x 6 x f32>,
+  %1 "past": tensor<1 x 1 x past x 6 x f32>
+) -> ("y", "present") state("past" <- "present" axis 2) {
+  %2 = reshape %0 {shape = [1, 1, s, 6], allow_zero = false} : tensor<1 x 1 x s x 6 x f32>
+  %3 = concat %1, %2 {axis = 2} : tensor<1 x 1 x past + s x 6 x f32>
+  %4 = attention %2, %3, %3 {causal = true, softcap = 0.0, mask = false, join_heads = true} : tensor<1 x s x 6 x f32>
+  %5 = exp %4 : tensor<1 x s x 6 x f32>
+  %6 = mul %5, %0 : tensor<1 x s x 6 x f32>
+  %7 = tanh %6 : tensor<1 x s x 6 x f32>
+  return %7, %3
+}
+"#;
+
+#[test]
+fn state_grows_on_the_device() {
+    let (mut cpu, mut device) = sessions(module(DECODER));
+    for round in 0..2 {
+        for (i, s) in [3, 1, 1, 70, 2].into_iter().enumerate() {
+            let x = vec![("x".to_string(), floats(&[1, s, 6], round * 10 + i as u64))];
+            let (want, got) = (cpu.run(&x).unwrap(), device.run(&x).unwrap());
+            assert_same("y", &got[0].1, &want[0].1, 2e-6);
+        }
+        (cpu.reset(), device.reset());
+    }
+}
+
+const LOOKUP: &str = r#"module "lookup"
+
+graph @f0 "main"(%0 "table": tensor<5 x 2 x f32>, %1 "at": tensor<n x i64>) -> ("y") {
+  %2 = gather %0, %1 {axis = 0} : tensor<n x 2 x f32> loc("Lookup_7")
+  return %2
+}
+"#;
+
+#[test]
+fn indices_out_of_range_name_the_node() {
+    let (_, mut device) = sessions(module(LOOKUP));
+    let mut run = |at: i64| device.run(&[("table".into(), floats(&[5, 2], 1)), ("at".into(), Tensor::i64s(&[2], &[0, at]))]);
+    assert!(run(-5).is_ok());
+    for at in [5, -6, i64::MAX, i64::MIN] {
+        let report = run(at).unwrap_err().to_string();
+        assert!(report.contains("Lookup_7") && report.contains("out of range"), "{report}");
+    }
+    assert!(run(4).is_ok());
+}

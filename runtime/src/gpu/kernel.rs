@@ -1,0 +1,123 @@
+//! The kernels of ops: everything their code depends on, and their names, which codegen and launches compute alike.
+//!
+//! Sizes are arguments, so a kernel serves every shape. Arguments are words: addresses, then i64 sizes and strides in elements,
+//! then the bits of f32, in the order that the launch of the family documents.
+
+use super::map::Map;
+use mokume_ir::op::ReduceKind;
+use mokume_ir::types::Elem;
+
+/// Axes that kernels over strided tensors take; shapes are joined to so few.
+pub const RANK: usize = 6;
+/// Threads of a block that works on its own elements.
+pub const THREADS: u32 = 256;
+/// Threads of a block that works on one row together.
+pub const ROW_THREADS: u32 = 128;
+/// Rows and columns of a tile of `matmul`; a block has one thread per element of it.
+pub const TILE: u32 = 16;
+
+/// A kernel of an op.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kernel {
+    /// An expression for every element.
+    Map(Map),
+    /// Elements of so many bytes from strided to strided places.
+    Copy {
+        /// Bytes of an element.
+        bytes: u8,
+    },
+    /// Slices chosen by indices.
+    Gather {
+        /// Bytes of an element.
+        bytes: u8,
+        /// Indices are i64, else i32.
+        wide: bool,
+    },
+    /// A reduction over some axes.
+    Reduce {
+        /// Which one.
+        kind: ReduceKind,
+        /// Of what.
+        elem: Elem,
+    },
+    /// Softmax of f32 along an axis.
+    Softmax {
+        /// Its logarithm.
+        log: bool,
+    },
+    /// Layer norm or RMS norm of f32 rows.
+    Norm {
+        /// Subtract the mean.
+        center: bool,
+        /// There is a bias.
+        bias: bool,
+    },
+    /// Rotary position embedding of f32.
+    Rotary {
+        /// Pairs are neighbors.
+        interleaved: bool,
+        /// One angle per element, else per pair.
+        whole: bool,
+    },
+    /// Attention of f32.
+    Attention(Attention),
+    /// Product of f32 matrices.
+    Matmul,
+}
+
+/// What the code of an attention kernel depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attention {
+    /// Elements of a result that every thread holds: the width of values over [`ROW_THREADS`], rounded up.
+    pub columns: u32,
+    /// Queries do not see later keys.
+    pub causal: bool,
+    /// Scores are bounded by a tanh.
+    pub softcap: bool,
+    /// What is added or excluded.
+    pub mask: Mask,
+}
+
+/// Masks of attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mask {
+    /// None.
+    None,
+    /// True attends.
+    Bool,
+    /// Added to scores.
+    Added,
+}
+
+impl Kernel {
+    /// Name of the kernel: distinct for distinct kernels, the same everywhere.
+    pub fn symbol(&self) -> String {
+        match self {
+            Kernel::Map(map) => map.symbol(),
+            Kernel::Copy { bytes } => format!("copy_b{bytes}"),
+            Kernel::Gather { bytes, wide } => format!("gather_b{bytes}_{}", if *wide { "i64" } else { "i32" }),
+            Kernel::Reduce { kind, elem } => format!("reduce_{}_{}", kind.name(), elem.name()),
+            Kernel::Softmax { log } => (if *log { "log_softmax" } else { "softmax" }).into(),
+            Kernel::Norm { center, bias } => {
+                format!("{}{}", if *center { "layer_norm" } else { "rms_norm" }, if *bias { "_bias" } else { "" })
+            }
+            Kernel::Rotary { interleaved, whole } => {
+                format!("rotary_{}_{}", if *interleaved { "neighbors" } else { "halves" }, if *whole { "whole" } else { "half" })
+            }
+            Kernel::Attention(attention) => attention.symbol(),
+            Kernel::Matmul => "matmul_f32".into(),
+        }
+    }
+}
+
+impl Attention {
+    fn symbol(&self) -> String {
+        let flag = |on: bool, name: &'static str| if on { name } else { "" };
+        let mask = match self.mask {
+            Mask::None => "",
+            Mask::Bool => "_bool_mask",
+            Mask::Added => "_added_mask",
+        };
+        format!("attention_c{}{}{}{mask}", self.columns, flag(self.causal, "_causal"), flag(self.softcap, "_softcap"))
+    }
+}

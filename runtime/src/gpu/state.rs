@@ -1,0 +1,52 @@
+//! State on a device: what outputs gave stays there until the next run.
+
+use super::memory::DeviceTensor;
+use crate::bind::{Constraint, Declared};
+use mokume_ir::graph::State;
+
+/// The states of a program and what they hold.
+pub(crate) struct DeviceStates {
+    states: Vec<State>,
+    held: Vec<Option<DeviceTensor>>,
+}
+
+impl DeviceStates {
+    pub(crate) fn new(states: &[State]) -> Self {
+        DeviceStates { states: states.to_vec(), held: vec![None; states.len()] }
+    }
+    pub(crate) fn reset(&mut self) {
+        self.held.fill(None);
+    }
+    /// What the held states, and the emptiness of growing ones, say about symbols.
+    pub(crate) fn constraints<'a>(&self, declared: &'a [Declared]) -> Vec<Constraint<'a>> {
+        let mut all = Vec::new();
+        for (state, held) in self.states.iter().zip(&self.held) {
+            let input = &declared[state.input as usize];
+            for (axis, dim) in input.ty.dims().unwrap_or(&[]).iter().enumerate() {
+                let size = match (held, state.axis) {
+                    (Some(tensor), _) => tensor.dims.get(axis).map(|&size| size as i64),
+                    (None, Some(grows)) if grows as usize == axis => Some(0),
+                    _ => None,
+                };
+                let got = || format!("size {} along axis {axis}", size.unwrap_or(0));
+                all.extend(size.map(|size| Constraint { input, axis, dim, size, got: got() }));
+            }
+        }
+        all
+    }
+    /// The state that input `index` is, and what it holds, which leaves here.
+    pub(crate) fn take(&mut self, index: usize) -> Option<(State, Option<DeviceTensor>)> {
+        let at = self.states.iter().position(|state| state.input as usize == index)?;
+        Some((self.states[at].clone(), self.held[at].take()))
+    }
+    /// Keeps output `index` if it is a state; else gives it back.
+    pub(crate) fn keep(&mut self, index: usize, output: DeviceTensor) -> Option<DeviceTensor> {
+        match self.states.iter().position(|state| state.output as usize == index) {
+            Some(at) => {
+                self.held[at] = Some(output);
+                None
+            }
+            None => Some(output),
+        }
+    }
+}
