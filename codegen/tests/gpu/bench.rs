@@ -71,7 +71,7 @@ pub fn single(op: Op, inputs: &[Tensor], outputs: &[(&[usize], Elem)]) -> Module
     let node = editor.insert_typed(op, &values, types, Loc::default());
     let results: Vec<_> = editor[node].outputs.to_vec();
     for (i, result) in results.into_iter().enumerate() {
-        editor.add_output(&format!("y{i}"), result);
+        editor.add_output(format!("y{i}"), result);
     }
     module
 }
