@@ -1,6 +1,7 @@
 //! The command line: one file per verb. Results go to stdout, talk to stderr; exit codes 0 ok, 1 your input, 2 unsupported,
 //! 3 check failed, 101 a bug of mokume.
 
+pub mod bench;
 pub mod compare;
 pub mod compile;
 pub mod completions;
@@ -37,6 +38,7 @@ enum Verb {
     Passes(passes::Args),
     Inspect(inspect::Args),
     Compare(compare::Args),
+    Bench(bench::Args),
     Generate(generate::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
@@ -95,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<(), Report> {
         Verb::Passes(args) => passes::run(&args, &talk),
         Verb::Inspect(args) => inspect::run(&args, &talk),
         Verb::Compare(args) => compare::run(&args, &talk),
+        Verb::Bench(args) => bench::run(&args, &talk),
         Verb::Generate(args) => generate::run(&args, &talk),
         Verb::Doctor(args) => doctor::run(&args, &talk),
         Verb::Demo(args) => demo::run(&args, &talk),

@@ -3,8 +3,11 @@
 use crate::driver::inputs::SplitMix;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::types::Elem;
-use mokume_runtime::session::Session;
+use mokume_runtime::profile::Event;
+use mokume_runtime::program::Program;
+use mokume_runtime::session::{Outputs, Session};
 use mokume_runtime::tensor::Tensor;
+use std::sync::Arc;
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy)]
@@ -51,15 +54,37 @@ impl Generator {
     ///
     /// Errors  when the run fails.
     pub fn feed(&mut self, tokens: &[i64]) -> Result<i64, Report> {
+        let logits = self.step(tokens)?;
+        Ok(self.choose(&logits))
+    }
+    /// Feeds `tokens` and gives the logits of the next one.
+    ///
+    /// Errors  when the run fails.
+    pub fn step(&mut self, tokens: &[i64]) -> Result<Vec<f32>, Report> {
+        let inputs = self.take(tokens);
+        let outputs = self.session.run(&inputs)?;
+        last_logits(outputs)
+    }
+    /// As [`Generator::step`], giving when every node ran.
+    ///
+    /// Errors  when the run fails.
+    pub fn step_profiled(&mut self, tokens: &[i64]) -> Result<Vec<Event>, Report> {
+        let inputs = self.take(tokens);
+        self.session.run_profiled(&inputs).map(|(_, events)| events)
+    }
+    /// Forgets all tokens.
+    pub fn reset(&mut self) {
+        self.session.reset();
+        self.tokens.clear();
+    }
+    /// The model.
+    pub fn program(&self) -> &Arc<Program> {
+        self.session.program()
+    }
+    /// Takes note of `tokens`; the inputs of the run that feeds them.
+    fn take(&mut self, tokens: &[i64]) -> Vec<(String, Tensor)> {
         self.tokens.extend(tokens);
-        let new = if self.stateful { tokens.len() } else { self.tokens.len() };
-        let outputs = self.session.run(&self.inputs(new))?;
-        let logits = outputs.into_iter().find(|output| output.0 == "logits").map(|output| output.1);
-        let logits = logits.filter(|l| l.elem() == Elem::F32 && l.rank() == 3 && !l.is_empty());
-        let logits = logits.ok_or_else(|| Diagnostic::input("generate::logits", "\"logits\" is not a float tensor of rank 3"))?;
-        let vocabulary = logits.dims()[2];
-        let all = logits.slice::<f32>();
-        Ok(self.choose(&all[all.len() - vocabulary..]))
+        self.inputs(if self.stateful { tokens.len() } else { self.tokens.len() })
     }
     fn inputs(&self, new: usize) -> Vec<(String, Tensor)> {
         let total = self.tokens.len();
@@ -85,6 +110,15 @@ impl Generator {
         });
         order[chosen.unwrap_or(0)] as i64
     }
+}
+
+/// The logits after the last token.
+fn last_logits(outputs: Outputs) -> Result<Vec<f32>, Report> {
+    let logits = outputs.into_iter().find(|output| output.0 == "logits").map(|output| output.1);
+    let logits = logits.filter(|l| l.elem() == Elem::F32 && l.rank() == 3 && !l.is_empty());
+    let logits = logits.ok_or_else(|| Diagnostic::input("generate::logits", "\"logits\" is not a float tensor of rank 3"))?;
+    let all = logits.slice::<f32>();
+    Ok(all[all.len() - logits.dims()[2]..].to_vec())
 }
 
 /// Index of the largest; the first of equals.

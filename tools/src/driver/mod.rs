@@ -1,6 +1,7 @@
 //! The driver: import, rewrite, lower, run, compare. Every arrow of the architecture is one function here.
 
 pub mod archive;
+pub mod bench;
 pub mod compare;
 pub mod compile;
 pub mod executor;

@@ -56,6 +56,23 @@ fn results_are_json_when_asked_for() {
 }
 
 #[test]
+fn speed_is_measured_against_the_memory() {
+    let desk = desk();
+    stdout(desk.mokume("-q compile model.onnx -o m.mok --preset w4a8"));
+    let model = json(&desk, "-q --json bench m.mok --time 0 --profile");
+    assert!(model["run_ms"]["median"].as_f64() > Some(0.0) && model["read_gbps"].as_f64() > Some(0.0), "{model}");
+    assert!(model["weight_bytes"].as_u64() >= Some(1024) && model["ops"][0]["ms"].is_number(), "{model}");
+    let kernels = json(&desk, "-q --json bench --kernels --shapes 64x128 --pairs w4a8,w3a8 --rows 1,20 --time 0");
+    let rows = kernels["kernels"].as_array().unwrap();
+    assert_eq!(
+        rows.iter().map(|row| (row["m"].as_u64(), row["w"].as_u64())).collect::<Vec<_>>(),
+        [(Some(1), Some(4)), (Some(1), Some(3)), (Some(20), Some(4)), (Some(20), Some(3))]
+    );
+    assert!(rows[1]["to_wider"].is_number() && rows[1]["fraction"].is_number(), "{kernels}");
+    assert!(stdout(desk.mokume("-q bench m.mok --time 0")).contains("memory is read at"));
+}
+
+#[test]
 fn a_dash_is_stdin_and_stdout() {
     let desk = Desk::new();
     let text =
@@ -81,7 +98,7 @@ fn nobody_has_to_read_the_output() {
 #[test]
 fn every_command_and_shell_has_its_help() {
     let desk = Desk::new();
-    for verb in ["compile", "run", "opt", "passes", "inspect", "compare", "generate", "doctor", "demo", "completions"] {
+    for verb in ["compile", "run", "opt", "passes", "inspect", "compare", "bench", "generate", "doctor", "demo", "completions"] {
         let help = stdout(desk.mokume(&format!("{verb} --help")));
         assert!(help.contains(&format!("Usage: mokume {verb} [OPTIONS]")), "{help}");
     }

@@ -1,0 +1,268 @@
+//! `mokume bench`: how fast a model runs, or the kernels alone, against what the memory of this machine allows.
+
+use crate::cli::options::{self, InputArgs};
+use crate::cli::talk::Talk;
+use crate::driver::bench::bandwidth::Reader;
+use crate::driver::bench::kernels::{self, Case, How, Measured};
+use crate::driver::bench::language::{self, Phase, Plan};
+use crate::driver::bench::model::{self, OpRow};
+use crate::driver::bench::samples::Spread;
+use crate::driver::generate::{Generator, Sampling};
+use crate::driver::{compile, inputs};
+use crate::report::table::{Table, bytes};
+use mokume_ir::diag::Report;
+use mokume_runtime::cpu::spec::Strategy;
+use mokume_runtime::session::{Session, SessionOptions};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Measure speed: of a model, of a language model token by token, or of the kernels
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The model (.mok, or .onnx and .gir by the reference ops)
+    #[arg(required_unless_present = "kernels", conflicts_with = "kernels")]
+    pub model: Option<PathBuf>,
+    #[allow(missing_docs, reason = "a comment here would become a help heading")]
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    /// Print what every op took
+    #[arg(long)]
+    pub profile: bool,
+    /// Language models: lengths of prompts; 0 for none
+    #[arg(long, value_delimiter = ',', default_values_t = [128, 512], value_name = "N,…")]
+    pub prompts: Vec<usize>,
+    /// Language models: tokens to decode one by one; 0 for none
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub tokens: usize,
+    /// Language models: tokens in the state before decoding begins
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub context: usize,
+    /// Language models: how often everything is measured
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub rounds: u16,
+    /// Seconds per case; for at least five samples
+    #[arg(long, default_value_t = 1.0, value_name = "S", value_parser = seconds)]
+    pub time: f64,
+    /// Measure bit_matmul kernels instead of a model
+    #[arg(long)]
+    pub kernels: bool,
+    /// Kernels: shapes of weight matrices
+    #[arg(long, value_delimiter = ',', default_value = "4096x4096,4096x11008", value_name = "NxK,…", value_parser = shape)]
+    pub shapes: Vec<(usize, usize)>,
+    /// Kernels: widths of weights and activations, or all
+    #[arg(long, value_delimiter = ',', default_value = "w8a8,w7a8,w6a8,w5a8,w4a8,w3a8,w2a8,w1a8", value_name = "wWaA,…", value_parser = pairs)]
+    pub pairs: Vec<Pairs>,
+    /// Kernels: rows of activations
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_name = "M,…")]
+    pub rows: Vec<usize>,
+    /// Kernels: weights per scale; 0 for one scale per column
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub group: u32,
+    /// Kernels: form products in this way rather than as the cost model says
+    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    pub strategy: Option<Strategy>,
+}
+
+/// Widths on the command line: weights and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairs {
+    /// `all`
+    All,
+    /// `w4a8`
+    One(u8, u8),
+}
+
+/// Runs the verb.
+///
+/// Errors  when the model or an input is missing or wrong.
+pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
+    match &args.model {
+        Some(model) => run_model(model, args, talk),
+        None => run_kernels(args, talk),
+    }
+}
+
+#[derive(Serialize)]
+struct ModelBench {
+    threads: usize,
+    assumed: Vec<String>,
+    /// Read bandwidth of this machine with these threads.
+    read_gbps: f64,
+    /// Bytes of weights that a run reads.
+    weight_bytes: usize,
+    /// Of a model that is no language model.
+    run_ms: Option<Spread>,
+    phases: Vec<Phase>,
+    ops: Vec<OpRow>,
+}
+
+fn run_model(path: &Path, args: &Args, talk: &Talk) -> Result<(), Report> {
+    options::existing(path)?;
+    let program = Arc::new(compile::runnable(path)?);
+    let threads = talk.thread_count();
+    let mut bench = ModelBench {
+        threads,
+        assumed: Vec::new(),
+        read_gbps: Reader::new(threads)?.bytes_per_second() / 1e9,
+        weight_bytes: model::weight_bytes(&program),
+        run_ms: None,
+        phases: Vec::new(),
+        ops: Vec::new(),
+    };
+    let session = || Session::new(program.clone(), SessionOptions { threads, ..Default::default() });
+    match Generator::new(session()?, Sampling { temperature: 0.0, top_k: 0, seed: 0 }) {
+        Ok(mut generator) => bench.phases = language::measure(&mut generator, &plan(args), args.profile)?,
+        Err(_) => measure_runs(&mut session()?, args, &mut bench)?,
+    }
+    bench.assumed.iter().for_each(|assumed| talk.say(format!("assuming {assumed}")));
+    talk.result(&bench, model_text(&bench));
+    Ok(())
+}
+
+fn plan(args: &Args) -> Plan {
+    let prompts = args.prompts.iter().copied().filter(|&length| length > 0).collect();
+    Plan { prompts, tokens: args.tokens, context: args.context, rounds: args.rounds.into() }
+}
+
+/// Given inputs, and random values for the others.
+fn measure_runs(session: &mut Session, args: &Args, bench: &mut ModelBench) -> Result<(), Report> {
+    let ports = session.inputs().iter().map(|port| (port.name.clone(), port.ty.clone())).collect::<Vec<_>>();
+    let given = inputs::gather(&inputs::InputSpec { random: true, ..args.inputs.spec()? }, &ports)?;
+    let seconds = model::runs(session, &given.tensors, Duration::from_secs_f64(args.time))?;
+    bench.run_ms = Some(seconds.times(1e3));
+    bench.assumed = given.assumed;
+    if args.profile {
+        session.reset();
+        let events = session.run_profiled(&given.tensors)?.1;
+        bench.ops = model::profile(session.program(), &[events]);
+    }
+    Ok(())
+}
+
+fn model_text(bench: &ModelBench) -> String {
+    let mut table = Table::new(["", "tokens/s", "ms", "GB/s", "of read"]);
+    let traffic = |ms: f64| {
+        let gbps = bench.weight_bytes as f64 / ms / 1e6;
+        [format!("{gbps:.1}"), format!("{:.0} %", 100.0 * gbps / bench.read_gbps)]
+    };
+    if let Some(ms) = &bench.run_ms {
+        table.row([&["run".into(), "-".into(), format!("{ms:.3}")][..], &traffic(ms.median)].concat());
+    }
+    for phase in &bench.phases {
+        let cells = [phase.name.clone(), format!("{:.1}", phase.tokens_per_second), format!("{:.3}", phase.step_ms)];
+        table.row([&cells[..], &traffic(phase.step_ms.median)].concat());
+    }
+    let ops = bench.phases.iter().map(|phase| (phase.name.as_str(), &phase.ops)).chain([("run", &bench.ops)]);
+    let ops: String = ops.filter(|(_, ops)| !ops.is_empty()).map(|(name, ops)| ops_text(name, ops)).collect();
+    let (threads, read) = (bench.threads, bench.read_gbps);
+    format!("{threads} threads; memory is read at {read:.1} GB/s; a run reads {} of weights\n{table}{ops}", bytes(bench.weight_bytes))
+}
+
+fn ops_text(phase: &str, ops: &[OpRow]) -> String {
+    let mut table = Table::new([phase, "count", "ms"]);
+    ops.iter().for_each(|row| table.row([row.op.to_string(), row.count.to_string(), format!("{:.3}", row.ms)]));
+    format!("\n{table}")
+}
+
+#[derive(Serialize)]
+struct KernelBench {
+    threads: usize,
+    group: u32,
+    read_gbps: f64,
+    kernels: Vec<KernelRow>,
+}
+
+#[derive(Serialize)]
+struct KernelRow {
+    #[serde(flatten)]
+    measured: Measured,
+    gbps: f64,
+    /// Of the read bandwidth.
+    fraction: f64,
+    /// Time to that of the next wider weights with the same activations.
+    to_wider: Option<f64>,
+}
+
+fn run_kernels(args: &Args, talk: &Talk) -> Result<(), Report> {
+    let threads = talk.thread_count();
+    let how = How { threads, group: args.group, strategy: args.strategy, time: Duration::from_secs_f64(args.time) };
+    let reader = Reader::new(threads)?;
+    let cases = cases(args);
+    let progress = talk.progress("products", cases.len() as u64);
+    let (mut kernels, mut best) = (Vec::<KernelRow>::new(), 0.0f64);
+    for case in cases {
+        best = best.max(reader.bytes_per_second());
+        let measured = kernels::measure(case, &how)?;
+        let wider = kernels.iter().find(|row| row.measured.case == Case { w: case.w + 1, ..case });
+        let to_wider = wider.map(|row| measured.us.median / row.measured.us.median);
+        kernels.push(KernelRow { gbps: measured.bytes_per_second() / 1e9, measured, fraction: 0.0, to_wider });
+        progress.advance(1);
+    }
+    drop(progress);
+    kernels.iter_mut().for_each(|row| row.fraction = row.gbps * 1e9 / best);
+    let bench = KernelBench { threads, group: args.group, read_gbps: best / 1e9, kernels };
+    talk.result(&bench, kernel_text(&bench));
+    Ok(())
+}
+
+/// Wider weights first.
+fn cases(args: &Args) -> Vec<Case> {
+    let mut pairs: Vec<(u8, u8)> = args.pairs.iter().flat_map(|pairs| pairs.list()).collect();
+    pairs.sort_by_key(|&(w, a)| std::cmp::Reverse((a, w)));
+    pairs.dedup();
+    let shapes = args.shapes.iter().flat_map(|&(n, k)| args.rows.iter().map(move |&m| (m, n, k)));
+    shapes.flat_map(|(m, n, k)| pairs.iter().map(move |&(w, a)| Case { m, n, k, w, a })).collect()
+}
+
+fn kernel_text(bench: &KernelBench) -> String {
+    let mut table = Table::new(["m x n x k", "widths", "kernel", "us", "weights", "GB/s", "of read", "to w+1"]);
+    for row in &bench.kernels {
+        let Measured { case, strategy, weight_bytes, us, .. } = &row.measured;
+        table.row([
+            format!("{} x {} x {}", case.m, case.n, case.k),
+            format!("w{}a{}", case.w, case.a),
+            strategy.to_string(),
+            format!("{us:.1}"),
+            bytes(*weight_bytes),
+            format!("{:.1}", row.gbps),
+            format!("{:.0} %", 100.0 * row.fraction),
+            row.to_wider.map_or("-".into(), |ratio| format!("{ratio:.2}")),
+        ]);
+    }
+    let scales = if bench.group == 0 { "a scale per column".into() } else { format!("a scale per {} weights", bench.group) };
+    format!("{} threads, {scales}; memory is read at {:.1} GB/s\n{table}", bench.threads, bench.read_gbps)
+}
+
+impl Pairs {
+    fn list(self) -> Vec<(u8, u8)> {
+        match self {
+            Pairs::All => (1..=8).flat_map(|w| (1..=8).map(move |a| (w, a))).collect(),
+            Pairs::One(w, a) => vec![(w, a)],
+        }
+    }
+}
+
+fn pairs(text: &str) -> Result<Pairs, String> {
+    let width = |text: &str| text.parse().ok().filter(|width| (1..=8).contains(width));
+    let pair = text.strip_prefix('w').and_then(|text| text.split_once('a')).and_then(|(w, a)| Some(Pairs::One(width(w)?, width(a)?)));
+    match text {
+        "all" => Ok(Pairs::All),
+        _ => pair.ok_or_else(|| "expected widths from 1 to 8 such as w4a8, or all".into()),
+    }
+}
+
+fn shape(text: &str) -> Result<(usize, usize), String> {
+    let size = |text: &str| text.parse().ok().filter(|size| (1..=1 << 20).contains(size));
+    text.split_once('x').and_then(|(n, k)| Some((size(n)?, size(k)?))).ok_or_else(|| "expected a shape such as 4096x11008".into())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds)).ok_or_else(|| "expected seconds, up to 3600".into())
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    let names = || Strategy::ALL.map(Strategy::name).join(", ");
+    Strategy::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
+}
