@@ -5,8 +5,11 @@
 #[allow(dead_code, reason = "shared with other tests")]
 mod reference;
 
+mod planted;
+
 use inkwell::context::Context;
-use mokume_codegen::gpu::emulate::Emulator;
+use inkwell::module::Module;
+use mokume_codegen::gpu::emulate::{Emulator, Fault};
 use mokume_codegen::gpu::{Build, bit_matmul, pack};
 use mokume_codegen::kernel::pack::Weights;
 use mokume_ir::quant::Levels;
@@ -87,10 +90,16 @@ struct Run {
 
 impl Run {
     fn new(case: &Case, spec: &MatmulSpec, emit: impl Fn(&Build<'_>)) -> Self {
+        Run::edited(case, spec, emit, &|_| {})
+    }
+    /// With a module that was changed after it was built.
+    fn edited(case: &Case, spec: &MatmulSpec, emit: impl Fn(&Build<'_>), edit: &dyn Fn(&Module<'_>)) -> Self {
         let context = Context::create();
         let build = Build::new(&context, "kernels");
         emit(&build);
-        let mut device = Emulator::new(&build.finish()).unwrap();
+        let module = build.finish();
+        edit(&module);
+        let mut device = Emulator::new(&module).unwrap();
         let layout = spec.layout(case.n, case.k);
         let codes = case.packed_weights();
         let (scales, zero_points) = (&case.w_scales[..], &case.w_zeros[..]);
@@ -119,13 +128,24 @@ impl Run {
     }
     /// Launches; gives `count` words of results.
     fn launch(&mut self, kernel: &str, args: MatmulArgs, grid: [u32; 3], threads: u32, shared_bytes: u32, count: usize) -> (u64, Vec<u32>) {
+        self.try_launch(kernel, args, grid, threads, shared_bytes, count).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+    fn try_launch(
+        &mut self,
+        kernel: &str,
+        args: MatmulArgs,
+        grid: [u32; 3],
+        threads: u32,
+        shared_bytes: u32,
+        count: usize,
+    ) -> Result<(u64, Vec<u32>), Fault> {
         let out = self.device.alloc(count * 4);
         let words = MatmulArgs { out, ..args }.words();
         let launch = Launch { kernel, grid, block: [threads, 1, 1], shared_bytes, args: &words };
-        self.device.launch(&launch).unwrap_or_else(|fault| panic!("{fault}"));
+        self.device.launch(&launch)?;
         let mut results = vec![0u32; count];
-        self.device.read(out, bytemuck::cast_slice_mut(&mut results)).unwrap();
-        (out, results)
+        self.device.read(out, bytemuck::cast_slice_mut(&mut results))?;
+        Ok((out, results))
     }
 }
 

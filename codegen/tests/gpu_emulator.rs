@@ -189,7 +189,7 @@ fn a_barrier_that_some_threads_skip_is_named() {
     let fault = sums(&skips).unwrap_err();
     assert_fault(&fault, FaultKind::Barrier, &["barrier 0 for 64 threads, of which 32 came", "thread 32 has ended"]);
     let no_barrier = plant(SUM, "call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)", "");
-    assert_fault(&sums(&no_barrier).unwrap_err(), FaultKind::Uninitialized, &["`partial`", "nobody wrote yet"]);
+    assert_fault(&sums(&no_barrier).unwrap_err(), FaultKind::MissingBarrier, &["`partial`", "thread 32 writes only then"]);
 }
 
 #[test]

@@ -98,6 +98,7 @@ fn reset(fiber: &mut Fiber<'_>) {
 
 fn turns(block: *mut Block<'_>, fibers: &mut [Fiber<'_>]) -> Result<(), Fail> {
     loop {
+        let mut failed = None;
         for (index, fiber) in fibers.iter_mut().enumerate() {
             // SAFETY: between turns nobody else uses the block.
             let block = unsafe { &mut *block };
@@ -107,8 +108,12 @@ fn turns(block: *mut Block<'_>, fibers: &mut [Fiber<'_>]) -> Result<(), Fail> {
             block.current = index;
             fiber.resume(());
             if let Some(fail) = block.stop.take() {
-                return Err(fail);
+                failed = Some(fail);
+                break;
             }
+        }
+        if let Some(fail) = failed {
+            return Err(explain(block, fibers, fail));
         }
         // SAFETY: as above.
         let block = unsafe { &mut *block };
@@ -119,6 +124,22 @@ fn turns(block: *mut Block<'_>, fibers: &mut [Fiber<'_>]) -> Result<(), Fail> {
             return Err(diagnose(block));
         }
     }
+}
+
+/// A read of shared memory that nobody wrote yet came too early if a thread whose turn comes later writes there.
+fn explain(block: *mut Block<'_>, fibers: &mut [Fiber<'_>], (stop, thread, site): Fail) -> Fail {
+    let address = stop.address.filter(|_| stop.kind == FaultKind::Uninitialized);
+    let Some(address) = address else { return (stop, thread, site) };
+    for (index, fiber) in fibers.iter_mut().enumerate().skip(thread + 1) {
+        // SAFETY: between turns nobody else uses the block.
+        let block = unsafe { &mut *block };
+        if !fiber.done() && block.threads[index].waiting.is_none() {
+            block.current = index;
+            fiber.resume(());
+        }
+    }
+    // SAFETY: as above.
+    (unsafe { &*block }.shared.writer(address).unwrap_or(stop), thread, site)
 }
 
 /// Runs every operation of a warp for which all of its lanes have come; gives whether there was one.

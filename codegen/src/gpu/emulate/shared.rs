@@ -82,7 +82,7 @@ impl Shared {
         for index in start..start + access.bytes as usize {
             let mut mark = self.marks[index];
             if let Err((kind, what)) = mark.touch(access.kind, thread, clocks, self.time) {
-                return Err(self.stop(kind, access.address, index, access.verb(), &what));
+                return Err(self.stop(kind, BASE + index as u64, index, access.verb(), &what));
             }
             self.marks[index] = mark;
         }
@@ -106,6 +106,13 @@ impl Shared {
         // SAFETY: the offset was checked, and host memory of that length begins there.
         unsafe { std::slice::from_raw_parts_mut(self.host(start), content.len()) }.copy_from_slice(content);
         Ok(())
+    }
+    /// Why a read at `address` came too early, when some thread writes there.
+    pub(super) fn writer(&self, address: u64) -> Option<Stop> {
+        let index = address.checked_sub(BASE)? as usize;
+        let mark = self.marks.get(index).filter(|mark| mark.state != State::Unset)?;
+        let what = format!("that thread {} writes only then, after the last barrier of both", mark.writer);
+        Some(self.stop(FaultKind::MissingBarrier, address, index, "reads", &what))
     }
     /// Makes what `thread` wrote visible to the asynchronous proxy.
     pub(super) fn fence(&mut self, thread: usize) {
