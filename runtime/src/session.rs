@@ -2,6 +2,7 @@
 
 use crate::bind::{Constraint, Declared, Scope, arrange, constraints, solve};
 use crate::exec::{Observer, Run};
+use crate::gpu::arch::Arch;
 use crate::gpu::device::Device;
 use crate::gpu::exec::{DeviceRun, Watch};
 use crate::plan::{Memory, Planner, Signature};
@@ -71,12 +72,12 @@ impl Session {
         let outputs = main.outputs().iter().enumerate().filter(|(i, _)| !states.is_output(*i)).map(|(_, port)| declare(port)).collect();
         Ok(Session { program, pool, options, declared, inputs, outputs, states, planner: Planner::default(), device: None })
     }
-    /// A session of `program` without state, on a device.
+    /// A session of `program` without state, on a device that runs kernels for `arch`.
     ///
     /// Errors  naming every node that no device kernel computes, or when the device has no memory.
-    pub fn on_device(program: Arc<Program>, device: Box<dyn Device>) -> Result<Self, Report> {
+    pub fn on_device(program: Arc<Program>, device: Box<dyn Device>, arch: Arch) -> Result<Self, Report> {
         let session = Session::new(program.clone(), SessionOptions { threads: 1, ..Default::default() })?;
-        Ok(Session { device: Some(DeviceRun::new(program, device)?), ..session })
+        Ok(Session { device: Some(DeviceRun::new(program, device, arch)?), ..session })
     }
     /// Name and type of every input; states are hidden.
     pub fn inputs(&self) -> &[Declared] {

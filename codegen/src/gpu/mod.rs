@@ -11,6 +11,7 @@ pub mod emulate;
 pub(crate) mod math;
 pub mod ops;
 pub mod pack;
+pub mod program;
 pub mod ptx;
 pub mod quantize;
 

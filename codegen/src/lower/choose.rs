@@ -8,6 +8,7 @@ use mokume_ir::ids::ConstId;
 use mokume_ir::op::Op;
 use mokume_ir::quant::Levels;
 use mokume_ir::verify::Verified;
+use mokume_runtime::bit_product::BitProduct;
 use mokume_runtime::cpu::kernels::{groups_of, kernel_of};
 use mokume_runtime::cpu::spec::{LANES, Strategy, max_terms};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +63,7 @@ fn is_product(op: &Op) -> bool {
 }
 
 /// Constants that something else than a product reads, or a product as another operand.
-fn other_uses(graph: &Graph) -> impl Iterator<Item = ConstId> {
+pub(super) fn other_uses(graph: &Graph) -> impl Iterator<Item = ConstId> {
     let weights = |node: &Node, index: usize| is_product(&node.op) && index == 1;
     let nodes = graph.node_ids().map(|id| &graph[id]);
     let operands = nodes.flat_map(move |node| node.inputs.iter().enumerate().filter(move |(index, _)| !weights(node, *index)));
@@ -87,6 +88,12 @@ fn plan_node(module: &Module, node: &Node, id: ConstId, target: &Target) -> Resu
     }
     check_sums(&node.op, constant, spec.block.map_or(k, |size| (size as usize).min(k)))?;
     Ok(Plan { spec, levels, groups, n, k })
+}
+
+/// Whether the sums of a product with these weights always fit i32.
+pub(crate) fn check_product(op: &Op, constant: &Constant, product: &BitProduct) -> Result<(), String> {
+    let [_, k] = constant.dims()[..] else { return Err("its weights are no matrix".into()) };
+    check_sums(op, constant, product.block.map_or(k, |size| (size as usize).min(k)))
 }
 
 /// Whether sums of `terms` products always fit i32.

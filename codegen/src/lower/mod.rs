@@ -5,8 +5,11 @@
 
 mod choose;
 
+pub(crate) use choose::check_product;
+
 use crate::cpu;
 use crate::error::CodegenError;
+use crate::gpu;
 use crate::kernel::pack::{self, Weights};
 use crate::kernel::{KernelSpec, Strategy};
 use bytes::Bytes;
@@ -15,9 +18,11 @@ use mokume_ir::constant::Constant;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::Module;
 use mokume_ir::ids::ConstId;
+use mokume_ir::quant::Levels;
 use mokume_ir::verify::verify;
 use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::cpu::kernels::{Kernels, PackedWeights};
+use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::program::Program;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,12 +35,14 @@ pub struct Target {
     pub levels: Vec<IsaLevel>,
     /// Overrides the cost model.
     pub strategy: Option<Strategy>,
+    /// GPU architectures; PTX for each.
+    pub archs: Vec<Arch>,
 }
 
 impl Default for Target {
-    /// Every level, kernels chosen by the cost model.
+    /// Every level of the CPU, no GPU, kernels chosen by the cost model.
     fn default() -> Self {
-        Target { levels: IsaLevel::ALL.to_vec(), strategy: None }
+        Target { levels: IsaLevel::ALL.to_vec(), strategy: None, archs: vec![] }
     }
 }
 
@@ -61,7 +68,14 @@ impl fmt::Display for Choices {
 /// Errors  when the module is not valid, or LLVM fails.
 pub fn compile(mut module: Module, target: &Target) -> Result<(Program, Choices), Report> {
     let (plans, interpreted) = choose::plan(verify(&module)?, target);
+    let device = gpu::program::compile(&module, &target.archs)?;
+    if target.levels.is_empty() {
+        let read: BTreeSet<ConstId> = module.functions.iter().flat_map(|(_, graph)| choose::other_uses(graph)).collect();
+        module.constants.release(|id| read.contains(&id) || !device.weights.contains_key(&id));
+        return Ok((Program::unloaded(module, Kernels { device, ..Kernels::default() }), Choices::default()));
+    }
     let kernels = lower(&mut module, &plans, target).map_err(|error| Diagnostic::unsupported("codegen::kernels", error.to_string()))?;
+    let kernels = Kernels { device, ..kernels };
     let mut choices = Choices { interpreted, ..Choices::default() };
     plans.values().for_each(|plan| *choices.kernels.entry(plan.spec).or_default() += 1);
     Ok((Program::compiled(module, kernels)?, choices))
@@ -78,7 +92,7 @@ fn lower(module: &mut Module, plans: &BTreeMap<ConstId, Plan>, target: &Target) 
         weights.insert(id, PackedWeights { strategy: plan.spec.strategy, groups: plan.groups, bytes });
         module.constants.release(|other| other != id);
     }
-    Ok(Kernels { objects, weights })
+    Ok(Kernels { objects, weights, ..Kernels::default() })
 }
 
 /// The groups of a weight matrix in the layout of its kernel.
@@ -110,4 +124,32 @@ fn words<T>(bytes: &[u8], from: fn([u8; 4]) -> T) -> Vec<T> {
 fn part<T>(scales: &[T], group: usize, groups: usize) -> &[T] {
     let each = scales.len() / groups;
     if scales.len() == 1 { scales } else { &scales[group * each..(group + 1) * each] }
+}
+
+/// The numbers of a quantized matrix.
+pub(crate) struct Numbers<'a> {
+    constant: &'a Constant,
+    levels: Levels,
+    scales: Vec<f32>,
+    zero_points: Vec<i32>,
+}
+
+/// The numbers of a quantized matrix `[n, k]`.
+pub(crate) fn numbers_of(constant: &Constant) -> Numbers<'_> {
+    let (scales, zero_points) = match &constant.quant {
+        Some(quant) => (words(&quant.scales, f32::from_le_bytes), words(&quant.zero_points, i32::from_le_bytes)),
+        None => (vec![], vec![]),
+    };
+    let levels = constant.ty.elem.quant().map_or(Levels::Signed, |quant| quant.levels);
+    Numbers { constant, levels, scales, zero_points }
+}
+
+impl Numbers<'_> {
+    /// The matrix as it is packed.
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        let dims = self.constant.dims();
+        let (n, k) = (dims.first().copied().unwrap_or(0), dims.get(1).copied().unwrap_or(0));
+        let Numbers { levels, scales, zero_points, .. } = self;
+        Weights { levels: *levels, n, k, codes: &self.constant.data, scales, zero_points }
+    }
 }

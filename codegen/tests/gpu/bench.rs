@@ -1,14 +1,17 @@
 //! Runs graphs on the CPU and in the emulator, and compares.
 
-use inkwell::context::Context;
-use mokume_codegen::gpu::emulate::Emulator;
-use mokume_codegen::gpu::{Build, ops};
+use mokume_codegen::gpu::program;
+use mokume_ir::constant::Constant;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
 use mokume_ir::loc::Loc;
 use mokume_ir::op::Op;
 use mokume_ir::types::{Elem, Shape, Type};
-use mokume_runtime::gpu::plan::Plan;
+use mokume_runtime::convert;
+use mokume_runtime::cpu::kernels::Kernels;
+use mokume_runtime::gpu::arch::Arch;
+use mokume_runtime::gpu::code::DeviceCode;
+use mokume_runtime::ops::OpContext;
 use mokume_runtime::program::Program;
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
@@ -40,33 +43,27 @@ fn random(count: usize, seed: u64) -> impl Iterator<Item = u64> {
     })
 }
 
-/// An emulator with the kernels of a module.
-pub fn emulator(module: &Module) -> Emulator {
-    let plan = Plan::new(module).unwrap_or_else(|report| panic!("{report}"));
-    let context = Context::create();
-    let build = Build::new(&context, "kernels");
-    for kernel in &plan.kernels {
-        ops::emit(&build, kernel).unwrap_or_else(|error| panic!("{}: {error}", kernel.symbol()));
-    }
-    Emulator::new(&build.finish()).unwrap_or_else(|error| panic!("{error}"))
-}
+const ARCH: Arch = Arch::Sm90a;
 
 /// Sessions of a module on the CPU and in the emulator.
 pub fn sessions(module: Module) -> (Session, Session) {
-    let device = emulator(&module);
-    let program = Arc::new(Program::interpret(module));
+    let device = program::emulator(&module, ARCH).unwrap_or_else(|report| panic!("{report}"));
+    let device_code = DeviceCode { ptx: vec![], weights: program::weights(&module).unwrap() };
+    let program = Arc::new(Program::unloaded(module, Kernels { device: device_code, ..Kernels::default() }));
     let cpu = Session::new(program.clone(), SessionOptions { threads: 1, ..Default::default() }).unwrap();
-    (cpu, Session::on_device(program, Box::new(device)).unwrap_or_else(|report| panic!("{report}")))
+    (cpu, Session::on_device(program, Box::new(device), ARCH).unwrap_or_else(|report| panic!("{report}")))
 }
 
-/// A module of one op on operands of the types of these tensors.
-pub fn single(op: Op, inputs: &[Tensor], outputs: &[(&[usize], Elem)]) -> Module {
+/// A module of one op on operands of the types of these tensors, and perhaps a constant in place of operand `.0`.
+fn single(op: Op, inputs: &[Tensor], constant: Option<(usize, Constant)>, outputs: &[(&[usize], Elem)]) -> Module {
     let mut module = Module::new("single");
     let function = module.entry;
     let mut editor = Editor::new(&mut module, function);
     let operand = |(i, x): (usize, &Tensor)| (format!("x{i}"), Type::tensor(Shape::known(x.dims()), x.elem()));
-    let values: Vec<_> = inputs.iter().enumerate().map(operand).collect();
-    let values: Vec<_> = values.into_iter().map(|(name, ty)| editor.add_input(&name, ty)).collect();
+    let mut values: Vec<_> = inputs.iter().enumerate().map(operand).map(|(name, ty)| editor.add_input(&name, ty)).collect();
+    if let Some((at, constant)) = constant {
+        values.insert(at, editor.constant_value(constant));
+    }
     let types = outputs.iter().map(|(dims, elem)| Type::tensor(Shape::known(dims), *elem)).collect();
     let node = editor.insert_typed(op, &values, types, Loc::default());
     let results: Vec<_> = editor[node].outputs.to_vec();
@@ -78,16 +75,23 @@ pub fn single(op: Op, inputs: &[Tensor], outputs: &[(&[usize], Elem)]) -> Module
 
 /// Runs one op on both and compares: floats within `bound` of the largest magnitude, everything else exactly.
 pub fn check(op: impl Into<Op>, inputs: &[Tensor], bound: f32) {
+    check_with(op, inputs, None, bound);
+}
+
+/// [`check`] with a constant in place of operand `.0`.
+pub fn check_with(op: impl Into<Op>, inputs: &[Tensor], constant: Option<(usize, Constant)>, bound: f32) {
     let op = op.into();
-    let run = |session: &mut Session| {
-        let named: Vec<_> = inputs.iter().enumerate().map(|(i, x)| (format!("x{i}"), x.clone())).collect();
-        session.run(&named).unwrap_or_else(|report| panic!("{}: {report}", op.name()))
-    };
-    let context = mokume_runtime::ops::OpContext { alloc: &Tensor::zeros, size_of: &|_| None };
-    let want = mokume_runtime::ops::run(&op, &inputs.iter().collect::<Vec<_>>(), &context).unwrap();
+    let context = OpContext { alloc: &Tensor::zeros, size_of: &|_| None };
+    let fixed = constant.as_ref().map(|(at, constant)| (*at, convert::to_tensor(constant).unwrap()));
+    let mut operands: Vec<&Tensor> = inputs.iter().collect();
+    if let Some((at, tensor)) = &fixed {
+        operands.insert(*at, tensor);
+    }
+    let want = mokume_runtime::ops::run(&op, &operands, &context).unwrap();
     let types: Vec<_> = want.iter().map(|y| (y.dims(), y.elem())).collect();
-    let (_, mut device) = sessions(single(op.clone(), inputs, &types));
-    let got = run(&mut device);
+    let (_, mut device) = sessions(single(op.clone(), inputs, constant, &types));
+    let named: Vec<_> = inputs.iter().enumerate().map(|(i, x)| (format!("x{i}"), x.clone())).collect();
+    let got = device.run(&named).unwrap_or_else(|report| panic!("{}: {report}", op.name()));
     assert_eq!(got.len(), want.len());
     for ((_, got), want) in got.iter().zip(&want) {
         assert_same(op.name(), got, want, bound);

@@ -1,8 +1,10 @@
 //! One op at a time, odd sizes included.
 
-use super::bench::{bools, check, floats, ints};
+use super::bench::{bools, check, check_with, floats, ints};
 use mokume_ir::attr::Ints;
+use mokume_ir::constant::Constant;
 use mokume_ir::op::*;
+use mokume_ir::quant::{Granularity, Levels, QuantType};
 use mokume_ir::types::Elem;
 use mokume_runtime::tensor::Tensor;
 
@@ -181,4 +183,38 @@ fn attention() {
     check(op(false, 0.0, true, false), &inputs(floats(&[2, 1, 1, 6], 4)), 2e-6);
     check(op(true, 0.0, true, false), &inputs(bools(&[3, 6], 4)), 2e-6);
     check(op(false, 0.0, true, true), &inputs(Tensor::of(&[1], Elem::Bool, &[0u8])), EXACT);
+}
+
+fn quantized(dims: &[usize], bits: u8, levels: Levels, granularity: Granularity, zero_point: bool) -> Constant {
+    let to = QuantType { bits, levels, granularity, zero_point };
+    let context = mokume_runtime::ops::OpContext { alloc: &Tensor::zeros, size_of: &|_| None };
+    let codes = mokume_runtime::ops::run(&Quantize { to }.into(), &[&floats(dims, 7)], &context).unwrap();
+    mokume_runtime::convert::to_constant(&codes[0])
+}
+
+/// Products equal those of the CPU bit for bit, epilogues within rounding.
+#[test]
+fn quantized_products() {
+    let block = |size| Granularity::Block { axis: 0, along: 1, size };
+    let cases = [
+        (8, Levels::Signed, Granularity::Axis(0), false, 8, Levels::Unsigned, ActScale::Row, vec![]),
+        (4, Levels::Signed, block(32), false, 8, Levels::Unsigned, ActScale::Row, vec![Epilogue::Bias, Epilogue::Silu, Epilogue::Mul]),
+        (4, Levels::Unsigned, block(64), true, 8, Levels::Signed, ActScale::Tensor, vec![Epilogue::Add]),
+        (2, Levels::Odd, block(32), false, 4, Levels::Signed, ActScale::Static, vec![Epilogue::GeluTanh, Epilogue::Bias]),
+    ];
+    for (w_bits, w_levels, granularity, zero, a_bits, a_levels, a_scale, epilogue) in cases {
+        for m in [1, 3, 9, 40] {
+            let (n, k) = (13, 72);
+            let exact = epilogue.is_empty();
+            let inputs: Vec<Tensor> = std::iter::once(floats(&[m, k], 1))
+                .chain(epilogue.iter().filter(|step| step.takes_operand()).map(|step| match step {
+                    Epilogue::Bias => floats(&[n], 3),
+                    _ => floats(&[m, n], 4),
+                }))
+                .collect();
+            let op = BitMatmul { a_bits, a_levels, a_scale, static_scale: 0.3, static_zero: 0, epilogue: epilogue.clone() };
+            let weights = quantized(&[n, k], w_bits, w_levels, granularity, zero);
+            check_with(op, &inputs, Some((1, weights)), if exact { EXACT } else { CLOSE });
+        }
+    }
 }

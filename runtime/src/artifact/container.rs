@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Manifest = 1,
     /// Bytes that the manifest refers to: elements, scales, packed weights.
     Data = 2,
-    /// An object file with kernels.
+    /// Kernels: an object file, or PTX.
     Code = 3,
 }
 

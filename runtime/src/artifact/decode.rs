@@ -6,6 +6,8 @@ use super::manifest::{self as m, AttrValue, Place, TypeForm};
 use crate::cpu::isa::IsaLevel;
 use crate::cpu::kernels::{Kernels, PackedWeights};
 use crate::cpu::spec::Strategy;
+use crate::gpu::arch::Arch;
+use crate::gpu::code::DeviceWeights;
 use bytes::Bytes;
 use mokume_ir::attr::Attr;
 use mokume_ir::constant::{Constant, QuantData};
@@ -50,6 +52,16 @@ impl<'s> Decoder<'s> {
             let level = IsaLevel::from_name(&object.level).ok_or_else(|| format!("there is no level `{}`", object.level))?;
             kernels.objects.push((level, self.section(object.section, Kind::Code)?));
         }
+        for ptx in &manifest.ptx {
+            let arch = Arch::from_name(&ptx.arch).ok_or_else(|| format!("there is no GPU architecture `{}`", ptx.arch))?;
+            let text = self.section(ptx.section, Kind::Code)?;
+            std::str::from_utf8(&text).map_err(|_| format!("the PTX for {arch} is no text"))?;
+            kernels.device.ptx.push((arch, text));
+        }
+        for (index, packed) in manifest.constants.iter().enumerate().filter_map(|(index, c)| Some((index, c.device.as_ref()?))) {
+            let packed = self.device_packed(packed).map_err(|wrong| format!("constant {index}: {wrong}"))?;
+            kernels.device.weights.insert(ConstId::from_index(index), packed);
+        }
         for (index, packed) in manifest.constants.iter().enumerate().filter_map(|(index, c)| Some((index, c.packed.as_ref()?))) {
             let packed = self.packed(packed).map_err(|wrong| format!("constant {index}: {wrong}"))?;
             kernels.weights.insert(ConstId::from_index(index), packed);
@@ -60,6 +72,11 @@ impl<'s> Decoder<'s> {
         let strategy = Strategy::from_name(&packed.strategy).ok_or_else(|| format!("there is no strategy `{}`", packed.strategy))?;
         let bytes = self.data(packed.data.as_ref().ok_or("no packed weights")?, Kind::Data)?;
         Ok(PackedWeights { strategy, groups: packed.groups as usize, bytes })
+    }
+    fn device_packed(&self, packed: &m::DevicePacked) -> Result<DeviceWeights, Wrong> {
+        let data = |data: &Option<m::Data>| self.data(data.as_ref().ok_or("a part of the weights for GPUs is missing")?, Kind::Data);
+        let [planes, scales, zeros, sums] = [&packed.planes, &packed.scales, &packed.zeros, &packed.sums].map(data);
+        Ok(DeviceWeights { planes: planes?, scales: scales?, zeros: zeros?, sums: sums? })
     }
     fn section(&self, number: u32, kind: Kind) -> Result<Bytes, Wrong> {
         let section = self.sections.get(number as usize).filter(|section| section.kind == kind);

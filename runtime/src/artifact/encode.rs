@@ -3,6 +3,7 @@
 use super::container::{Kind, Section};
 use super::manifest::{self as m, AttrValue, Place, TypeForm};
 use crate::cpu::kernels::PackedWeights;
+use crate::gpu::code::DeviceWeights;
 use crate::program::Program;
 use bytes::Bytes;
 use mokume_ir::attr::Attr;
@@ -35,8 +36,12 @@ impl Encoder {
         let objects = program.kernels().objects.iter();
         let objects =
             objects.map(|(level, code)| m::Object { level: level.name().into(), section: self.section(Kind::Code, code.clone()) });
+        let objects = objects.collect();
+        let ptx = program.kernels().device.ptx.iter();
+        let ptx = ptx.map(|(arch, text)| m::Ptx { arch: arch.name().into(), section: self.section(Kind::Code, text.clone()) });
         m::Manifest {
-            objects: objects.collect(),
+            objects,
+            ptx: ptx.collect(),
             name: module.name.clone(),
             functions,
             entry: module.entry.index() as u32,
@@ -67,7 +72,9 @@ impl Encoder {
         if let Some(&index) = self.constant_index.get(&id) {
             return index;
         }
-        let encoded = self.encode_constant(&program.module.constants[id], program.kernels().weights.get(&id));
+        let kernels = program.kernels();
+        let mut encoded = self.encode_constant(&program.module.constants[id], kernels.weights.get(&id));
+        encoded.device = kernels.device.weights.get(&id).map(|packed| self.encode_device(packed));
         let index = self.constants.len() as u32;
         self.constants.push(encoded);
         self.constant_index.insert(id, index);
@@ -88,6 +95,15 @@ impl Encoder {
             scales: constant.quant.as_ref().map(|quant| self.data(&quant.scales)),
             zero_points: constant.quant.as_ref().map(|quant| self.data(&quant.zero_points)),
             packed,
+            device: None,
+        }
+    }
+    fn encode_device(&mut self, packed: &DeviceWeights) -> m::DevicePacked {
+        m::DevicePacked {
+            planes: Some(self.data(&packed.planes)),
+            scales: Some(self.data(&packed.scales)),
+            zeros: Some(self.data(&packed.zeros)),
+            sums: Some(self.data(&packed.sums)),
         }
     }
 

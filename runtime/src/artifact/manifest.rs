@@ -19,6 +19,30 @@ pub(crate) struct Manifest {
     pub(crate) constants: Vec<Constant>,
     #[prost(message, repeated, tag = "5")]
     pub(crate) objects: Vec<Object>,
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) ptx: Vec<Ptx>,
+}
+
+/// Kernels for one GPU architecture.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Ptx {
+    #[prost(string, tag = "1")]
+    pub(crate) arch: String,
+    #[prost(uint32, tag = "2")]
+    pub(crate) section: u32,
+}
+
+/// Weights in the layout of GPU kernels.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DevicePacked {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) planes: Option<Data>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) scales: Option<Data>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) zeros: Option<Data>,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) sums: Option<Data>,
 }
 
 /// Kernels of one instruction set level.
@@ -58,6 +82,8 @@ pub(crate) struct Constant {
     pub(crate) zero_points: Option<Data>,
     #[prost(message, optional, tag = "7")]
     pub(crate) packed: Option<Packed>,
+    #[prost(message, optional, tag = "8")]
+    pub(crate) device: Option<DevicePacked>,
 }
 
 /// Bytes, here when short, else in a section.

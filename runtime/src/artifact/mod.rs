@@ -91,7 +91,7 @@ fn program(bytes: Bytes, options: &ReadOptions, vouched: &dyn Fn() -> Result<(),
     if options.trust == Trust::Never {
         return Ok(Program::unloaded(module, kernels));
     }
-    if !kernels.objects.is_empty() {
+    if !kernels.objects.is_empty() || !kernels.device.ptx.is_empty() {
         vouched()?;
     }
     Program::compiled(module, kernels)

@@ -4,6 +4,7 @@ use super::call::Product;
 use super::isa::IsaLevel;
 use super::loader::Code;
 use super::spec::{KernelSpec, Strategy};
+use crate::gpu::code::DeviceCode;
 use bytes::Bytes;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Graph, Module, Node};
@@ -18,6 +19,8 @@ pub struct Kernels {
     pub objects: Vec<(IsaLevel, Bytes)>,
     /// Weights that kernels hold in their own layout.
     pub weights: BTreeMap<ConstId, PackedWeights>,
+    /// Code and weights for GPUs.
+    pub device: DeviceCode,
 }
 
 /// A quantized constant `[n, k]` in the layout of kernels.

@@ -1,8 +1,10 @@
 //! Runs a program on a device: constants are uploaded when first needed and stay, state stays, and small integers that are sizes
 //! and the like are computed on the host.
 
+use super::arch::Arch;
 use super::device::{Address, Device, DeviceError};
 use super::kernel::Kernel;
+use super::launch::bit_matmul::{self, Weights};
 use super::launch::{self, Cx, LaunchError, movement};
 use super::memory::{Block, DeviceTensor, Pool};
 use super::plan::{Plan, Step, Work};
@@ -17,6 +19,8 @@ use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::dim::Symbol;
 use mokume_ir::graph::{Def, Graph, Node};
 use mokume_ir::ids::{ConstId, ValueId};
+use mokume_ir::op::Op;
+use mokume_ir::types::Elem;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +33,8 @@ pub(crate) struct DeviceRun {
     pool: Pool,
     names: HashMap<Kernel, String>,
     constants: HashMap<ConstId, DeviceTensor>,
+    weights: HashMap<ConstId, Weights>,
+    arch: Arch,
     states: DeviceStates,
     /// Where kernels say which node met a wrong value: its number, or 0.
     fault: Arc<Block>,
@@ -58,12 +64,13 @@ impl DeviceRun {
     /// Plans a program for a device.
     ///
     /// Errors  naming every node that no device kernel computes, or when the device has no memory.
-    pub(crate) fn new(program: Arc<Program>, mut device: Box<dyn Device>) -> Result<Self, Report> {
-        let plan = Plan::new(&program.module)?;
+    pub(crate) fn new(program: Arc<Program>, mut device: Box<dyn Device>, arch: Arch) -> Result<Self, Report> {
+        let plan = Plan::new(&program.module, arch)?;
         let mut pool = Pool::default();
         let fault = pool.alloc(device.as_mut(), 8).map_err(Diagnostic::from)?;
         let states = DeviceStates::new(&program.module.main().states);
-        Ok(DeviceRun { program, plan, device, pool, names: HashMap::new(), constants: HashMap::new(), states, fault })
+        let (names, constants, weights) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(DeviceRun { program, plan, device, pool, names, constants, weights, arch, states, fault })
     }
     /// Forgets all state.
     pub(crate) fn reset(&mut self) {
@@ -152,10 +159,13 @@ impl DeviceRun {
         if let Work::Append(_) = self.plan.steps[number].work {
             frame.values.remove(&operands[0]);
         }
+        if let Work::Product(id) = self.plan.steps[number].work {
+            self.upload_weights(id)?;
+        }
         let fault = (self.fault.address, number as u64 + 1);
         let (device, pool) = (self.device.as_mut(), &mut self.pool);
-        let mut cx = Cx { device, pool, names: &mut self.names, scope: &frame.scope, fault };
-        let outputs = on_device(&self.plan.steps[number], node, inputs, &dims, &mut cx)?;
+        let mut cx = Cx { device, pool, names: &mut self.names, scope: &frame.scope, arch: self.arch, fault };
+        let outputs = on_device(&self.plan.steps[number], node, inputs, &self.weights, &dims, &mut cx)?;
         Ok(outputs.into_iter().map(|tensor| Held { device: Some(tensor), host: None }).collect())
     }
     /// A step on the host, whose operands are there.
@@ -194,6 +204,29 @@ impl DeviceRun {
             }
             (None, None) => Err(OpError::operands("an operand is missing").into()),
         }
+    }
+    /// The weights of a product in the layout of kernels.
+    fn upload_weights(&mut self, id: ConstId) -> Result<(), LaunchError> {
+        if self.weights.contains_key(&id) {
+            return Ok(());
+        }
+        let program = self.program.clone();
+        let packed =
+            program.kernels().device.weights.get(&id).ok_or_else(|| OpError::unsupported("its weights are not packed for a device"))?;
+        let constant = &program.module.constants[id];
+        let (Some(quant), &[n, k]) = (constant.ty.elem.quant(), &constant.dims()[..]) else {
+            return Err(OpError::operands("packed weights are no matrix").into());
+        };
+        packed.check(&quant, (n, k)).map_err(OpError::operands)?;
+        let [planes, scales, zeros, sums] =
+            [&packed.planes, &packed.scales, &packed.zeros, &packed.sums].map(|bytes| self.upload_bytes(bytes));
+        self.weights.insert(id, Weights { quant, n, k, planes: planes?, scales: scales?, zeros: zeros?, sums: sums? });
+        Ok(())
+    }
+    fn upload_bytes(&mut self, bytes: &[u8]) -> Result<DeviceTensor, LaunchError> {
+        let block = self.pool.alloc(self.device.as_mut(), bytes.len())?;
+        self.device.write(block.address, bytes)?;
+        Ok(DeviceTensor::new(block, &[bytes.len()], Elem::U8))
     }
     fn upload(&mut self, tensor: &Tensor) -> Result<DeviceTensor, LaunchError> {
         let block = self.pool.alloc(self.device.as_mut(), tensor.bytes().len())?;
@@ -262,6 +295,7 @@ fn on_device(
     step: &Step,
     node: &Node,
     mut inputs: Vec<DeviceTensor>,
+    weights: &HashMap<ConstId, Weights>,
     dims: &[Vec<usize>],
     cx: &mut Cx<'_>,
 ) -> launch::Result<Vec<DeviceTensor>> {
@@ -275,6 +309,10 @@ fn on_device(
             let (Some(more), Some(past)) = (inputs.pop(), inputs.pop()) else { return launch::misfit("the state is gone") };
             Ok(vec![movement::append(past, &more, *axis, cx)?])
         }
+        Work::Product(id) => match (&node.op, weights.get(id)) {
+            (Op::BitMatmul(op), Some(weights)) => Ok(vec![bit_matmul::bit_matmul(op, weights, &inputs, cx)?]),
+            _ => launch::misfit("its weights are not on the device"),
+        },
         Work::Op | Work::Host => launch::run(&node.op, &inputs, dims, cx),
     }
 }

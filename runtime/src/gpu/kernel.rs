@@ -4,6 +4,8 @@
 //! then the bits of f32, in the order that the launch of the family documents.
 
 use super::map::Map;
+use super::quantize::{QuantizeSpec, RangeSpec};
+use super::spec::MatmulSpec;
 use mokume_ir::op::ReduceKind;
 use mokume_ir::types::Elem;
 
@@ -63,6 +65,12 @@ pub enum Kernel {
     Attention(Attention),
     /// Product of f32 matrices.
     Matmul,
+    /// Product of packed rows and quantized weights.
+    BitMatmul(MatmulSpec),
+    /// Quantizes and packs rows.
+    Quantize(QuantizeSpec),
+    /// Finds the scale of a whole tensor.
+    Range(RangeSpec),
 }
 
 /// What the code of an attention kernel depends on.
@@ -106,6 +114,9 @@ impl Kernel {
             }
             Kernel::Attention(attention) => attention.symbol(),
             Kernel::Matmul => "matmul_f32".into(),
+            Kernel::BitMatmul(spec) => spec.symbol(),
+            Kernel::Quantize(spec) => spec.symbol(),
+            Kernel::Range(spec) => spec.symbol(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod abi;
 pub mod arch;
 pub mod choose;
 mod cluster;
+pub mod code;
 pub mod cuda;
 pub mod device;
 pub(crate) mod exec;

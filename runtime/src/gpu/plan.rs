@@ -4,13 +4,14 @@
 //! from inputs and constants alone are computed on the host: they are sizes and the like. Everything else is computed on the
 //! device, or refused.
 
+use super::arch::Arch;
 use super::cluster::{Clusters, is_elementwise};
 use super::kernel::Kernel;
 use super::launch;
 use super::map::Map;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Def, Graph, Module, Node};
-use mokume_ir::ids::{NodeId, ValueId};
+use mokume_ir::ids::{ConstId, NodeId, ValueId};
 use mokume_ir::op::Op;
 use mokume_ir::order::needed;
 use mokume_ir::types::Elem;
@@ -43,16 +44,18 @@ pub(crate) enum Work {
     Map(Map),
     /// Operand 1 is appended to operand 0 in place, along this axis.
     Append(usize),
+    /// The product of quantized weights, which are no operand.
+    Product(ConstId),
     /// The kernels of the op.
     Op,
 }
 
 impl Plan {
-    /// The plan of a module's entry function.
+    /// The plan of a module's entry function on an architecture.
     ///
     /// Errors  naming every node that no device kernel computes.
-    pub fn new(module: &Module) -> Result<Self, Report> {
-        let mut planner = Planner { graph: module.main(), host: HashSet::new(), clusters: Clusters::new() };
+    pub fn new(module: &Module, arch: Arch) -> Result<Self, Report> {
+        let mut planner = Planner { module, arch, graph: module.main(), host: HashSet::new(), clusters: Clusters::new() };
         let nodes = needed(planner.graph);
         let refused: Vec<Diagnostic> =
             nodes.iter().filter_map(|&id| planner.place(id).err().map(|why| refusal(&planner.graph[id], &why))).collect();
@@ -69,6 +72,8 @@ fn refusal(node: &Node, why: &str) -> Diagnostic {
 }
 
 struct Planner<'m> {
+    module: &'m Module,
+    arch: Arch,
     graph: &'m Graph,
     /// Values that are computed on the host.
     host: HashSet<ValueId>,
@@ -90,7 +95,7 @@ impl Planner<'_> {
         if is_view(&node.op) {
             return Ok(());
         }
-        launch::kernels(self.graph, node).map(|_| ())
+        launch::kernels(self.module, self.graph, node, self.arch).map(|_| ())
     }
     /// Whether everything a node reads is on the host, and what it gives are a few integers.
     fn on_host(&self, node: &Node) -> bool {
@@ -125,6 +130,9 @@ impl Planner<'_> {
             Work::Map(cluster.map.clone())
         } else if is_view(&node.op) {
             Work::View
+        } else if let (Op::BitMatmul(_), Some(weights)) = (&node.op, node.inputs.get(1).and_then(|&value| self.graph.constant(value))) {
+            operands.remove(1);
+            Work::Product(weights)
         } else {
             Work::Op
         };
@@ -134,7 +142,9 @@ impl Planner<'_> {
         match &step.work {
             Work::Host | Work::View => vec![],
             Work::Map(map) => [true, false].map(|flat| Kernel::Map(map.with_form(flat))).to_vec(),
-            Work::Append(_) | Work::Op => launch::kernels(self.graph, &self.graph[step.node]).unwrap_or_default(),
+            Work::Append(_) | Work::Product(_) | Work::Op => {
+                launch::kernels(self.module, self.graph, &self.graph[step.node], self.arch).unwrap_or_default()
+            }
         }
     }
 }

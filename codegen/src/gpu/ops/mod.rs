@@ -15,6 +15,7 @@ mod rotary;
 mod softmax;
 
 use super::build::{Build, Param, Result};
+use super::{bit_matmul, quantize};
 use mokume_runtime::gpu::kernel::{Kernel, RANK};
 
 /// Adds a kernel to the module.
@@ -32,6 +33,9 @@ pub fn emit(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
         Kernel::Rotary { interleaved, whole } => rotary::emit(build, &name, *interleaved, *whole),
         Kernel::Attention(config) => attention::emit(build, &name, config),
         Kernel::Matmul => matmul::emit(build, &name),
+        Kernel::BitMatmul(spec) => bit_matmul::emit(build, spec),
+        Kernel::Quantize(spec) => quantize::emit(build, spec),
+        Kernel::Range(spec) => quantize::emit_range(build, spec),
     }
 }
 

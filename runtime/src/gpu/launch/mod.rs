@@ -1,6 +1,7 @@
 //! What every op launches: checks its operands, computes grid and arguments. One file per op family.
 
 mod attention;
+pub(crate) mod bit_matmul;
 mod index;
 pub(crate) mod map;
 mod matmul;
@@ -10,6 +11,7 @@ mod reduce;
 mod rotary;
 mod softmax;
 
+use super::arch::Arch;
 use super::device::{Address, Device, DeviceError, Launch};
 use super::kernel::{Kernel, RANK};
 use super::memory::{DeviceTensor, Pool};
@@ -18,7 +20,7 @@ use crate::ops::OpError;
 use crate::ops::layout::strides;
 use mokume_ir::attr::Ints;
 use mokume_ir::diag::Diagnostic;
-use mokume_ir::graph::{Graph, Node};
+use mokume_ir::graph::{Graph, Module, Node};
 use mokume_ir::op::Op;
 use mokume_ir::types::Elem;
 use std::collections::HashMap;
@@ -57,6 +59,7 @@ pub(crate) struct Cx<'x> {
     pub(crate) pool: &'x mut Pool,
     pub(crate) names: &'x mut HashMap<Kernel, String>,
     pub(crate) scope: &'x Scope<'x>,
+    pub(crate) arch: Arch,
     /// Where kernels say which node met a wrong value, and the number of this node.
     pub(crate) fault: (Address, u64),
 }
@@ -74,8 +77,12 @@ impl Cx<'_> {
             return Ok(());
         }
         let [Ok(x), Ok(y), Ok(z)] = grid.map(u32::try_from) else { return misfit(format!("a grid of {grid:?} blocks")) };
+        self.launch_shared(kernel, [x, y, z], threads, 0, args)
+    }
+    /// Launches a kernel that takes dynamic shared memory.
+    pub(crate) fn launch_shared(&mut self, kernel: Kernel, grid: [u32; 3], threads: u32, shared_bytes: u32, args: &[u64]) -> Result<()> {
         let name = self.names.entry(kernel).or_insert_with_key(Kernel::symbol);
-        let launch = Launch { kernel: name, grid: [x, y, z], block: [threads, 1, 1], shared_bytes: 0, args };
+        let launch = Launch { kernel: name, grid, block: [threads, 1, 1], shared_bytes, args };
         Ok(self.device.launch(&launch)?)
     }
     /// The numbers of an attribute that is known when compiling.
@@ -90,8 +97,8 @@ impl Cx<'_> {
 /// The kernels that a node needs.
 ///
 /// Errors  why no kernel computes it.
-pub(crate) fn kernels(graph: &Graph, node: &Node) -> std::result::Result<Vec<Kernel>, String> {
-    let types = Types { graph, node };
+pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, arch: Arch) -> std::result::Result<Vec<Kernel>, String> {
+    let types = Types { module, graph, node };
     match &node.op {
         Op::Transpose(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Split(_) | Op::Concat(_) | Op::Pad(_) => movement::kernels(&types),
         Op::Gather(_) => index::kernels(&types),
@@ -101,6 +108,7 @@ pub(crate) fn kernels(graph: &Graph, node: &Node) -> std::result::Result<Vec<Ker
         Op::Rotary(op) => rotary::kernels(op, &types),
         Op::Attention(op) => attention::kernels(op, &types),
         Op::Matmul(_) => matmul::kernels(&types),
+        Op::BitMatmul(op) => bit_matmul::kernels(op, &types, arch),
         _ => Err("there is no code for this op".into()),
     }
 }
@@ -132,6 +140,7 @@ pub(crate) fn run(op: &Op, inputs: &[DeviceTensor], dims: &[Vec<usize>], cx: &mu
 
 /// The types of a node's operands.
 pub(crate) struct Types<'t> {
+    pub(crate) module: &'t Module,
     pub(crate) graph: &'t Graph,
     pub(crate) node: &'t Node,
 }
