@@ -112,7 +112,7 @@ pub fn measure(case: Case, how: &How) -> Result<Measured, Report> {
 
 /// As many copies of the product as one run shall have; bytes of the weights of one; the strategy of its kernel.
 fn program(case: Case, how: &How) -> Result<(Program, usize, &'static str), Report> {
-    let target = Target { levels: IsaLevel::detect().into_iter().collect(), strategy: how.strategy };
+    let target = Target { levels: IsaLevel::detect().into_iter().collect(), strategy: how.strategy, ..Target::default() };
     let (single, _) = compile(module(case, how, 1), &target)?;
     let Some(packed) = single.kernels().weights.values().next() else { return Ok((single, 0, "interpreted")) };
     let (bytes, strategy) = (packed.bytes.len(), packed.strategy.name());
@@ -122,7 +122,11 @@ fn program(case: Case, how: &How) -> Result<(Program, usize, &'static str), Repo
     let ids: Vec<_> = module.constants.iter().map(|(id, _)| id).collect();
     module.constants.release(|_| false);
     let copy = || PackedWeights { bytes: Bytes::copy_from_slice(&packed.bytes), ..packed.clone() };
-    let kernels = Kernels { objects: single.kernels().objects.clone(), weights: ids.into_iter().map(|id| (id, copy())).collect() };
+    let kernels = Kernels {
+        objects: single.kernels().objects.clone(),
+        weights: ids.into_iter().map(|id| (id, copy())).collect(),
+        ..Kernels::default()
+    };
     Ok((Program::compiled(module, kernels)?, bytes, strategy))
 }
 
