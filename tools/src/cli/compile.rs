@@ -23,8 +23,8 @@ pub struct Args {
     #[allow(missing_docs, reason = "a comment here would become a help heading")]
     #[command(flatten)]
     pub pipeline: PipelineArgs,
-    /// Native code levels: native, all, or a list of x86-64, avx2, avx512
-    #[arg(long, default_value = "all", value_name = "LEVELS")]
+    /// Native code levels: native, all, or a list of x86-64, avx2, avx512; GPUs: sm_80, sm_86, sm_89, sm_90a, sm_100, sm_120
+    #[arg(long, default_value = "all", value_name = "TARGETS")]
     pub target: String,
 }
 

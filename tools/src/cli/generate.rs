@@ -3,12 +3,12 @@
 use crate::cli::options;
 use crate::cli::talk::{Talk, put};
 use crate::driver::compile;
+use crate::driver::device::{self, Place};
 use crate::driver::generate::{Generator, Sampling};
 use mokume_ir::diag::{Diagnostic, Report};
-use mokume_runtime::session::{Session, SessionOptions};
+use mokume_runtime::session::SessionOptions;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokenizers::Tokenizer;
 
@@ -23,6 +23,9 @@ pub struct Args {
     /// The text to continue
     #[arg(long, value_name = "TEXT")]
     pub prompt: String,
+    /// Where to run: the processor, or a GPU for which the artifact has code
+    #[arg(long, value_enum, default_value_t, value_name = "DEVICE")]
+    pub device: Place,
     /// Tokens to add
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub max_tokens: usize,
@@ -53,7 +56,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     options::existing(&args.model)?;
     let tokenizer = tokenizer(&args.tokenizer)?;
     let program = compile::runnable(&args.model)?;
-    let session = Session::new(Arc::new(program), SessionOptions { threads: talk.thread_count(), ..Default::default() })?;
+    let options = SessionOptions { threads: talk.thread_count(), ..Default::default() };
+    let session = device::session(program, args.device, options)?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
     let mut generator = Generator::new(session, sampling)?;
     let prompt = tokenizer.encode(args.prompt.as_str(), false).map_err(|e| token_error(&e.to_string()))?;

@@ -9,6 +9,7 @@ use mokume_ir::graph::{Graph, Module};
 use mokume_ir::op::Op;
 use mokume_runtime::artifact;
 use mokume_runtime::cpu::kernels::Kernels;
+use mokume_runtime::gpu::code::DeviceWeights;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,6 +40,10 @@ struct Inspection {
     elems: BTreeMap<String, usize>,
     /// Bytes of native code by level.
     native: BTreeMap<&'static str, usize>,
+    /// Bytes of PTX by GPU architecture.
+    ptx: BTreeMap<&'static str, usize>,
+    /// Bytes of weights in the layout of GPU kernels.
+    device_weight_bytes: usize,
 }
 
 /// Runs the verb.
@@ -89,6 +94,8 @@ fn inspect(module: &Module, kernels: &Kernels) -> Inspection {
             map
         }),
         native: kernels.objects.iter().map(|(level, code)| (level.name(), code.len())).collect(),
+        ptx: kernels.device.ptx.iter().map(|(arch, text)| (arch.name(), text.len())).collect(),
+        device_weight_bytes: kernels.device.weights.values().map(DeviceWeights::byte_len).sum(),
     }
 }
 
@@ -142,8 +149,13 @@ fn text(inspection: &Inspection) -> String {
     let ports = |ports: &[(String, String)]| ports.iter().map(|(name, ty)| format!("  {name}: {ty}\n")).collect::<String>();
     let elems = inspection.elems.iter().map(|(elem, size)| format!("  {elem}: {}\n", bytes(*size))).collect::<String>();
     let native = inspection.native.iter().map(|(level, size)| format!("native code {level}: {}\n", bytes(*size))).collect::<String>();
+    let ptx = inspection.ptx.iter().map(|(arch, size)| format!("device code {arch}: {}\n", bytes(*size))).collect::<String>();
+    let device = match inspection.device_weight_bytes {
+        0 => ptx,
+        size => format!("{ptx}device weights: {}\n", bytes(size)),
+    };
     format!(
-        "{}\ninputs\n{}outputs\n{}states {}, functions {}, nodes {}, weight matmuls {}, shape ops {}\nconstants {}, {}\n{elems}{native}{table}",
+        "{}\ninputs\n{}outputs\n{}states {}, functions {}, nodes {}, weight matmuls {}, shape ops {}\nconstants {}, {}\n{elems}{native}{device}{table}",
         inspection.name,
         ports(&inspection.inputs),
         ports(&inspection.outputs),

@@ -2,6 +2,7 @@
 
 use crate::cli::options::{self, InputArgs};
 use crate::cli::talk::Talk;
+use crate::driver::device::{self, Place};
 use crate::driver::{archive, compile, inputs};
 use crate::report::table::{Table, milliseconds};
 use mokume_ir::diag::Report;
@@ -11,7 +12,6 @@ use mokume_runtime::tensor::Tensor;
 use mokume_runtime::{file, npy};
 use serde::Serialize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Run a model (.onnx, .gir or .mok)
@@ -28,6 +28,9 @@ pub struct Args {
     /// Write all outputs to one archive
     #[arg(long, value_name = "FILE.npz")]
     pub outputs: Option<PathBuf>,
+    /// Where to run: the processor, or a GPU for which the artifact has code
+    #[arg(long, value_enum, default_value_t, value_name = "DEVICE")]
+    pub device: Place,
     /// Run this many more times and print the median time
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub repeat: usize,
@@ -72,7 +75,8 @@ struct OpRow {
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     options::existing(&args.model)?;
     let program = compile::runnable(&args.model)?;
-    let mut session = Session::new(Arc::new(program), SessionOptions { threads: talk.thread_count(), ..Default::default() })?;
+    let options = SessionOptions { threads: talk.thread_count(), ..Default::default() };
+    let mut session = device::session(program, args.device, options)?;
     let ports = session.inputs().iter().map(|port| (port.name.clone(), port.ty.clone())).collect::<Vec<_>>();
     let given = inputs::gather(&args.inputs.spec()?, &ports)?;
     for assumed in &given.assumed {

@@ -11,6 +11,7 @@ use mokume_passes::presets;
 use mokume_runtime::artifact;
 use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::file;
+use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::program::Program;
 use std::path::Path;
 
@@ -57,14 +58,23 @@ pub fn runnable(path: &Path) -> Result<Program, Report> {
     }
 }
 
-/// Native code levels by name, separated by commas: `native` for this machine, `all`, or names such as `x86-64,avx2`.
+/// Targets by name, separated by commas: levels of native code (`native` for this machine, `all`, or names such as `x86-64,avx2`) and
+/// GPU architectures such as `sm_90a`.
 ///
-/// Errors  `args::target` when a level is unknown.
+/// Errors  `args::target` when a name is unknown.
 pub fn target(text: &str) -> Result<Target, Report> {
-    let mut levels: Vec<IsaLevel> = text.split(',').map(|name| named_levels(name.trim())).collect::<Result<Vec<_>, _>>()?.concat();
+    let (mut levels, mut archs) = (Vec::new(), Vec::new());
+    for name in text.split(',').map(str::trim) {
+        match Arch::from_name(name) {
+            Some(arch) => archs.push(arch),
+            None => levels.extend(named_levels(name)?),
+        }
+    }
     levels.sort();
     levels.dedup();
-    Ok(Target { levels, ..Target::default() })
+    archs.sort();
+    archs.dedup();
+    Ok(Target { levels, archs, ..Target::default() })
 }
 
 fn named_levels(name: &str) -> Result<Vec<IsaLevel>, Report> {
@@ -73,8 +83,9 @@ fn named_levels(name: &str) -> Result<Vec<IsaLevel>, Report> {
         "native" => Ok(IsaLevel::detect().into_iter().collect()),
         _ => IsaLevel::from_name(name).map(|level| vec![level]).ok_or_else(|| {
             let names: Vec<_> = IsaLevel::ALL.iter().map(|level| level.name()).collect();
-            let help = format!("levels are native, all, {}", names.join(", "));
-            Diagnostic::input("args::target", format!("there is no level `{name}`")).help(help).into()
+            let archs = Arch::ALL.map(Arch::name).join(", ");
+            let help = format!("targets are native, all, {}; GPUs are {archs}", names.join(", "));
+            Diagnostic::input("args::target", format!("there is no target `{name}`")).help(help).into()
         }),
     }
 }

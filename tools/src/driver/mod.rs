@@ -4,6 +4,7 @@ pub mod archive;
 pub mod bench;
 pub mod compare;
 pub mod compile;
+pub mod device;
 pub mod executor;
 pub mod generate;
 pub mod inputs;
