@@ -4,7 +4,7 @@
 use super::arch::Arch;
 use super::device::{Address, Device, DeviceError};
 use super::kernel::Kernel;
-use super::launch::bit_matmul::{self, Weights};
+use super::launch::bit_matmul::{self, Packed, Weights};
 use super::launch::{self, Cx, LaunchError, movement};
 use super::memory::{Block, DeviceTensor, Pool};
 use super::plan::{Plan, Step, Work};
@@ -35,6 +35,8 @@ pub(crate) struct DeviceRun {
     constants: HashMap<ConstId, DeviceTensor>,
     weights: HashMap<ConstId, Weights>,
     arch: Arch,
+    /// The rows that were packed last.
+    packed: Option<Packed>,
     states: DeviceStates,
     /// Where kernels say which node met a wrong value: its number, or 0.
     fault: Arc<Block>,
@@ -70,7 +72,7 @@ impl DeviceRun {
         let fault = pool.alloc(device.as_mut(), 8).map_err(Diagnostic::from)?;
         let states = DeviceStates::new(&program.module.main().states);
         let (names, constants, weights) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(DeviceRun { program, plan, device, pool, names, constants, weights, arch, states, fault })
+        Ok(DeviceRun { program, plan, device, pool, names, constants, weights, arch, packed: None, states, fault })
     }
     /// Forgets all state.
     pub(crate) fn reset(&mut self) {
@@ -95,9 +97,13 @@ impl DeviceRun {
         self.device.fill(self.fault.address, 0, 8)?;
         let mut frame = Frame { values: HashMap::new(), scope };
         self.bind(graph, given, &mut frame)?;
+        if watch.profile.is_none() {
+            self.device.begin_batch()?;
+        }
         for number in 0..self.plan.steps.len() {
             self.step(graph, number, &mut frame, &mut watch)?;
         }
+        self.packed = None;
         let outputs = self.outputs(graph, &frame)?;
         self.check_faults(graph)?;
         Ok(outputs)
@@ -159,12 +165,12 @@ impl DeviceRun {
         if let Work::Append(_) = self.plan.steps[number].work {
             frame.values.remove(&operands[0]);
         }
-        if let Work::Product(id) = self.plan.steps[number].work {
+        if let Work::Product(id, _) = self.plan.steps[number].work {
             self.upload_weights(id)?;
         }
         let fault = (self.fault.address, number as u64 + 1);
         let (device, pool) = (self.device.as_mut(), &mut self.pool);
-        let mut cx = Cx { device, pool, names: &mut self.names, scope: &frame.scope, arch: self.arch, fault };
+        let mut cx = Cx { device, pool, names: &mut self.names, scope: &frame.scope, arch: self.arch, packed: &mut self.packed, fault };
         let outputs = on_device(&self.plan.steps[number], node, inputs, &self.weights, &dims, &mut cx)?;
         Ok(outputs.into_iter().map(|tensor| Held { device: Some(tensor), host: None }).collect())
     }
@@ -309,8 +315,8 @@ fn on_device(
             let (Some(more), Some(past)) = (inputs.pop(), inputs.pop()) else { return launch::misfit("the state is gone") };
             Ok(vec![movement::append(past, &more, *axis, cx)?])
         }
-        Work::Product(id) => match (&node.op, weights.get(id)) {
-            (Op::BitMatmul(op), Some(weights)) => Ok(vec![bit_matmul::bit_matmul(op, weights, &inputs, cx)?]),
+        Work::Product(id, rows) => match (&node.op, weights.get(id)) {
+            (Op::BitMatmul(op), Some(weights)) => Ok(vec![bit_matmul::bit_matmul(op, weights, rows, &inputs, cx)?]),
             _ => launch::misfit("its weights are not on the device"),
         },
         Work::Op | Work::Host => launch::run(&node.op, &inputs, dims, cx),

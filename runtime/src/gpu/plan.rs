@@ -8,11 +8,13 @@ use super::arch::Arch;
 use super::cluster::{Clusters, is_elementwise};
 use super::kernel::Kernel;
 use super::launch;
+use super::launch::bit_matmul::Rows;
 use super::map::Map;
+use super::quantize::Source;
 use mokume_ir::diag::{Diagnostic, Report};
-use mokume_ir::graph::{Def, Graph, Module, Node};
+use mokume_ir::graph::{Def, Graph, Module, Node, Use};
 use mokume_ir::ids::{ConstId, NodeId, ValueId};
-use mokume_ir::op::Op;
+use mokume_ir::op::{ActScale, Op};
 use mokume_ir::order::needed;
 use mokume_ir::types::Elem;
 use std::collections::{BTreeSet, HashSet};
@@ -44,8 +46,8 @@ pub(crate) enum Work {
     Map(Map),
     /// Operand 1 is appended to operand 0 in place, along this axis.
     Append(usize),
-    /// The product of quantized weights, which are no operand.
-    Product(ConstId),
+    /// The product of quantized weights, which are no operand; the first operands are those of the source of its rows.
+    Product(ConstId, Rows),
     /// The kernels of the op.
     Op,
 }
@@ -92,7 +94,7 @@ impl Planner<'_> {
         if is_elementwise(&node.op) {
             return self.clusters.add(self.graph, id);
         }
-        if is_view(&node.op) {
+        if is_view(&node.op) || self.is_source(id) {
             return Ok(());
         }
         launch::kernels(self.module, self.graph, node, self.arch).map(|_| ())
@@ -110,7 +112,7 @@ impl Planner<'_> {
     }
     fn finish(self, nodes: &[NodeId]) -> Plan {
         let mut plan = Plan { steps: vec![], kernels: BTreeSet::new() };
-        for &id in nodes.iter().filter(|id| !self.clusters.is_joined(**id)) {
+        for &id in nodes.iter().filter(|id| !self.clusters.is_joined(**id) && !self.is_source(**id)) {
             let step = self.step(id);
             plan.kernels.extend(self.kernels(&step));
             plan.steps.push(step);
@@ -132,19 +134,52 @@ impl Planner<'_> {
             Work::View
         } else if let (Op::BitMatmul(_), Some(weights)) = (&node.op, node.inputs.get(1).and_then(|&value| self.graph.constant(value))) {
             operands.remove(1);
-            Work::Product(weights)
+            let rows = self.rows(node);
+            if let Some((norm, _)) = self.graph.producer(node.inputs[0]).filter(|_| rows.source != Source::Plain) {
+                operands.splice(..1, self.graph[norm].inputs.iter().copied());
+            }
+            Work::Product(weights, rows)
         } else {
             Work::Op
         };
         Step { node: id, work, operands, frees: vec![] }
     }
+    /// Where a product's rows come from.
+    fn rows(&self, node: &Node) -> Rows {
+        let norm = self.graph.producer(node.inputs[0]).filter(|(id, _)| self.is_source(*id));
+        match norm.map(|(_, norm)| &norm.op) {
+            Some(Op::RmsNorm(op)) => Rows { source: Source::RmsNorm, epsilon: op.epsilon },
+            Some(Op::LayerNorm(op)) => Rows { source: Source::LayerNorm, epsilon: op.epsilon },
+            _ => Rows::PLAIN,
+        }
+    }
+    /// Whether a node is a norm that the products that read it compute themselves, while they quantize its rows.
+    fn is_source(&self, id: NodeId) -> bool {
+        let (node, ty) = (&self.graph[id], |value: ValueId| self.graph.ty(value));
+        let (axis, operands) = match &node.op {
+            Op::RmsNorm(op) => (op.axis, 2),
+            Op::LayerNorm(op) => (op.axis, 3),
+            _ => return false,
+        };
+        let Some([.., row]) = ty(node.outputs[0]).dims() else { return false };
+        let last = axis == -1 || ty(node.outputs[0]).dims().is_some_and(|dims| axis == dims.len() as i64 - 1);
+        let whole =
+            node.inputs.len() == operands && node.inputs[1..].iter().all(|&value| ty(value).dims() == Some(std::slice::from_ref(row)));
+        let floats = node.inputs.iter().all(|&value| ty(value).elem() == Some(Elem::F32));
+        let by_rows = |read: &Use| match *read {
+            Use::Operand(reader, 0) => matches!(&self.graph[reader].op, Op::BitMatmul(op) if op.a_scale == ActScale::Row),
+            _ => false,
+        };
+        last && whole && floats && self.graph[node.outputs[0]].uses.iter().all(by_rows)
+    }
     fn kernels(&self, step: &Step) -> Vec<Kernel> {
         match &step.work {
             Work::Host | Work::View => vec![],
             Work::Map(map) => [true, false].map(|flat| Kernel::Map(map.with_form(flat))).to_vec(),
-            Work::Append(_) | Work::Product(_) | Work::Op => {
-                launch::kernels(self.module, self.graph, &self.graph[step.node], self.arch).unwrap_or_default()
+            Work::Product(_, rows) => {
+                launch::bit_matmul::kernels(self.module, self.graph, &self.graph[step.node], rows, self.arch).unwrap_or_default()
             }
+            Work::Append(_) | Work::Op => launch::kernels(self.module, self.graph, &self.graph[step.node], self.arch).unwrap_or_default(),
         }
     }
 }

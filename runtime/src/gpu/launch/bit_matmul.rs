@@ -1,6 +1,6 @@
 //! Quantized products: rows are quantized and packed, multiplied, and what the kernel's ending does not do follows elementwise.
 
-use super::{Cx, Result, Types, map, misfit, operand};
+use super::{Cx, Result, map, misfit, operand};
 use crate::bit_product::{BitProduct, ByteCode};
 use crate::gpu::abi::MatmulArgs;
 use crate::gpu::arch::Arch;
@@ -12,7 +12,8 @@ use crate::gpu::quantize::{QuantizeArgs, QuantizeSpec, RangeSpec, Source};
 use crate::gpu::spec::{Layout, MatmulSpec};
 use crate::gpu::tuning::Tuning;
 use crate::ops::OpError;
-use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, BitMatmul, Epilogue, UnaryKind};
+use mokume_ir::graph::{Graph, Module, Node};
+use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, BitMatmul, Epilogue, Op, UnaryKind};
 use mokume_ir::quant::QuantType;
 use mokume_ir::types::Elem;
 
@@ -28,10 +29,32 @@ pub(crate) struct Weights {
     pub(crate) sums: DeviceTensor,
 }
 
+/// Where the rows of a product come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rows {
+    pub(crate) source: Source,
+    /// Of a norm.
+    pub(crate) epsilon: f32,
+}
+
+impl Rows {
+    /// They are the operand.
+    pub(crate) const PLAIN: Rows = Rows { source: Source::Plain, epsilon: 0.0 };
+    /// Operands of the source.
+    fn operands(&self) -> usize {
+        match self.source {
+            Source::Plain => 1,
+            Source::RmsNorm | Source::SiluMul => 2,
+            Source::LayerNorm => 3,
+        }
+    }
+}
+
 /// The kernels of a product on an architecture, for every count of rows.
-pub(crate) fn kernels(op: &BitMatmul, types: &Types<'_>, arch: Arch) -> std::result::Result<Vec<Kernel>, String> {
-    let weights = types.node.inputs.get(1).and_then(|&value| types.graph.constant(value)).ok_or("its weights are no constant")?;
-    let constant = types.module.constants.get(weights).ok_or("its weights are no constant")?;
+pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, rows: &Rows, arch: Arch) -> std::result::Result<Vec<Kernel>, String> {
+    let Op::BitMatmul(op) = &node.op else { return Err("it is no product".into()) };
+    let weights = node.inputs.get(1).and_then(|&value| graph.constant(value)).ok_or("its weights are no constant")?;
+    let constant = module.constants.get(weights).ok_or("its weights are no constant")?;
     let (Some(quant), &[n, k]) = (constant.ty.elem.quant(), &constant.dims()[..]) else {
         return Err("its weights are no quantized matrix".into());
     };
@@ -40,7 +63,7 @@ pub(crate) fn kernels(op: &BitMatmul, types: &Types<'_>, arch: Arch) -> std::res
         let spec = spec(op, &quant, (n, k), class, arch)?;
         let given = op.a_scale != ActScale::Row;
         kernels.push(Kernel::BitMatmul(spec));
-        kernels.push(Kernel::Quantize(QuantizeSpec::of(&spec, Source::Plain, op.a_levels, given)));
+        kernels.push(Kernel::Quantize(QuantizeSpec::of(&spec, rows.source, op.a_levels, given)));
     }
     if op.a_scale == ActScale::Tensor {
         kernels.push(Kernel::Range(RangeSpec { bits: op.a_bits, levels: op.a_levels }));
@@ -82,8 +105,8 @@ fn rest(op: &BitMatmul) -> Option<Map> {
     (!steps.is_empty()).then_some(map)
 }
 
-/// The product; `inputs` are the operands without the weights.
-pub(crate) fn bit_matmul(op: &BitMatmul, weights: &Weights, inputs: &[DeviceTensor], cx: &mut Cx<'_>) -> Result<DeviceTensor> {
+/// The product; `inputs` are the operands of the source of its rows, then the others without the weights.
+pub(crate) fn bit_matmul(op: &BitMatmul, weights: &Weights, how: &Rows, inputs: &[DeviceTensor], cx: &mut Cx<'_>) -> Result<DeviceTensor> {
     let x = operand(inputs, 0, Elem::F32)?;
     let mut dims = x.dims.to_vec();
     match dims.last_mut() {
@@ -97,9 +120,10 @@ pub(crate) fn bit_matmul(op: &BitMatmul, weights: &Weights, inputs: &[DeviceTens
     if m == 0 {
         return Ok(y);
     }
-    let rows = quantized(op, &spec, &layout, weights, (x, m), cx)?;
+    let (source, others) = inputs.split_at_checked(how.operands()).ok_or_else(|| OpError::operands("operands are missing"))?;
+    let rows = quantized(op, &spec, &layout, weights, how, (source, m), cx)?;
     let bias = ending(&op.epilogue).0.bias;
-    let bias = if bias { Some(operand(inputs, 1, Elem::F32)?) } else { None };
+    let bias = if bias { Some(operand(others, 0, Elem::F32)?) } else { None };
     if bias.is_some_and(|bias| bias.len() != weights.n) {
         return misfit("a bias of another length than there are columns");
     }
@@ -123,18 +147,32 @@ pub(crate) fn bit_matmul(op: &BitMatmul, weights: &Weights, inputs: &[DeviceTens
     match rest(op) {
         None => Ok(y),
         Some(map) => {
-            let others = inputs[1 + usize::from(bias.is_some())..].iter().cloned();
+            let others = others[usize::from(bias.is_some())..].iter().cloned();
             map::run(&map, &std::iter::once(y).chain(others).collect::<Vec<_>>(), &dims, cx)
         }
     }
 }
 
-/// Packed rows on the device.
-struct Rows {
+/// Packed rows on the device, and what they were packed from: products that read the same rows share them.
+#[derive(Clone)]
+pub(crate) struct Packed {
+    /// Kept alive, so that its memory is nobody else's.
+    source: Vec<DeviceTensor>,
+    spec: QuantizeSpec,
+    factor: i32,
+    epsilon: f32,
     activations: DeviceTensor,
     corrections: DeviceTensor,
     centers: DeviceTensor,
     scales: DeviceTensor,
+}
+
+impl Packed {
+    fn is_of(&self, spec: &QuantizeSpec, factor: i32, epsilon: f32, source: &[DeviceTensor]) -> bool {
+        let same = |(a, b): (&DeviceTensor, &DeviceTensor)| a.address() == b.address() && a.dims == b.dims;
+        let sources = self.source.len() == source.len() && self.source.iter().zip(source).all(same);
+        self.spec == *spec && self.factor == factor && self.epsilon == epsilon && !spec.given && sources
+    }
 }
 
 fn quantized(
@@ -142,30 +180,50 @@ fn quantized(
     matmul: &MatmulSpec,
     layout: &Layout,
     weights: &Weights,
-    (x, m): (&DeviceTensor, usize),
+    how: &Rows,
+    (source, m): (&[DeviceTensor], usize),
     cx: &mut Cx<'_>,
-) -> Result<Rows> {
-    let spec = QuantizeSpec::of(matmul, Source::Plain, op.a_levels, op.a_scale != ActScale::Row);
-    let rows = Rows {
+) -> Result<Packed> {
+    let spec = QuantizeSpec::of(matmul, how.source, op.a_levels, op.a_scale != ActScale::Row);
+    let (step, offset) = (ByteCode::of(op.a_levels, op.a_bits).step, weights.quant.levels.affine(weights.quant.bits).1);
+    let factor = if matmul.w_zero { step } else { step.wrapping_mul(offset) };
+    if let Some(packed) = cx.packed.as_ref().filter(|packed| packed.is_of(&spec, factor, how.epsilon, source)) {
+        return Ok(packed.clone());
+    }
+    for (index, x) in source.iter().enumerate() {
+        let len = if index == 0 { m * layout.k } else { layout.k };
+        if operand(source, index, Elem::F32)?.len() != len {
+            return misfit(format!("an operand {:?} for rows of {}", x.dims, layout.k));
+        }
+    }
+    let address = |index: usize| source.get(index).map_or(0, DeviceTensor::address);
+    let rows = Packed {
+        source: source.to_vec(),
+        spec,
+        factor,
+        epsilon: how.epsilon,
         activations: cx.alloc(&[matmul.row_bytes(layout, m)], Elem::U8)?,
         corrections: cx.alloc(&[m, layout.blocks], Elem::I32)?,
         centers: cx.alloc(&[m], Elem::I32)?,
         scales: cx.alloc(&[m], Elem::F32)?,
     };
-    let given = given(op, x, cx)?;
-    let (step, offset) = (ByteCode::of(op.a_levels, op.a_bits).step, weights.quant.levels.affine(weights.quant.bits).1);
+    let given = given(op, &source[0], cx)?;
     let args = QuantizeArgs {
-        x: x.address(),
+        x: address(0),
+        second: address(1),
+        third: address(2),
+        epsilon: how.epsilon,
         given: given.as_ref().map_or(0, DeviceTensor::address),
         activations: rows.activations.address(),
         corrections: rows.corrections.address(),
         centers: rows.centers.address(),
         scales: rows.scales.address(),
-        factor: if matmul.w_zero { step } else { step.wrapping_mul(offset) },
+        factor,
         ..QuantizeArgs::default()
     };
     let shared = spec.shared_bytes(layout.k);
     cx.launch_shared(Kernel::Quantize(spec), spec.grid(m), QuantizeSpec::THREADS, shared, &args.sized(layout, m).words())?;
+    *cx.packed = Some(rows.clone());
     Ok(rows)
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct Cx<'x> {
     pub(crate) names: &'x mut HashMap<Kernel, String>,
     pub(crate) scope: &'x Scope<'x>,
     pub(crate) arch: Arch,
+    /// The rows that were packed last.
+    pub(crate) packed: &'x mut Option<bit_matmul::Packed>,
     /// Where kernels say which node met a wrong value, and the number of this node.
     pub(crate) fault: (Address, u64),
 }
@@ -98,7 +100,7 @@ impl Cx<'_> {
 ///
 /// Errors  why no kernel computes it.
 pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, arch: Arch) -> std::result::Result<Vec<Kernel>, String> {
-    let types = Types { module, graph, node };
+    let types = Types { graph, node };
     match &node.op {
         Op::Transpose(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Split(_) | Op::Concat(_) | Op::Pad(_) => movement::kernels(&types),
         Op::Gather(_) => index::kernels(&types),
@@ -108,7 +110,7 @@ pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, arch: Arch) -
         Op::Rotary(op) => rotary::kernels(op, &types),
         Op::Attention(op) => attention::kernels(op, &types),
         Op::Matmul(_) => matmul::kernels(&types),
-        Op::BitMatmul(op) => bit_matmul::kernels(op, &types, arch),
+        Op::BitMatmul(_) => bit_matmul::kernels(module, graph, node, &bit_matmul::Rows::PLAIN, arch),
         _ => Err("there is no code for this op".into()),
     }
 }
@@ -140,7 +142,6 @@ pub(crate) fn run(op: &Op, inputs: &[DeviceTensor], dims: &[Vec<usize>], cx: &mu
 
 /// The types of a node's operands.
 pub(crate) struct Types<'t> {
-    pub(crate) module: &'t Module,
     pub(crate) graph: &'t Graph,
     pub(crate) node: &'t Node,
 }

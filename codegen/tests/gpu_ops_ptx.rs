@@ -1,0 +1,87 @@
+//! PTX of the kernels of ops, for every architecture: it assembles, without spills.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+#[allow(dead_code, reason = "shared with other tests")]
+mod toolkit;
+
+use inkwell::context::Context;
+use mokume_codegen::gpu::{Build, ops, ptx};
+use mokume_ir::op::{ActivationKind, BinaryKind, ReduceKind, UnaryKind};
+use mokume_ir::types::Elem;
+use mokume_runtime::gpu::arch::Arch;
+use mokume_runtime::gpu::kernel::{Attention, Kernel, Mask};
+use mokume_runtime::gpu::map::{Map, Term};
+use rayon::prelude::*;
+use toolkit::Toolkit;
+
+/// One kernel for every kind of elementwise function.
+fn maps() -> Vec<Kernel> {
+    let map = |inputs: Vec<Elem>, last: Term| {
+        let terms: Vec<Term> = (0..inputs.len() as u32).map(Term::Input).chain([last]).collect();
+        [true, false].map(|flat| Kernel::Map(Map { inputs: inputs.clone(), terms: terms.clone(), flat }))
+    };
+    let mut all = Vec::new();
+    for &kind in UnaryKind::ALL {
+        use UnaryKind::*;
+        let elem = if kind == Not {
+            Elem::Bool
+        } else if kind == BitNot {
+            Elem::I32
+        } else {
+            Elem::F32
+        };
+        if !matches!(kind, Asin | Acos | Atan | Asinh | Acosh | Atanh) {
+            all.extend(map(vec![elem], Term::Unary(kind, 0)));
+        }
+    }
+    for &kind in ActivationKind::ALL {
+        all.extend(map(vec![Elem::F32], Term::Activation(kind, 0, 1f32.to_bits(), 0.5f32.to_bits())));
+    }
+    for kind in [BinaryKind::Add, BinaryKind::Div, BinaryKind::Pow, BinaryKind::Max, BinaryKind::Le] {
+        all.extend(map(vec![Elem::F32; 2], Term::Binary(kind, 0, 1)));
+    }
+    for elem in [Elem::I64, Elem::I32, Elem::U8, Elem::I8, Elem::Bool] {
+        all.extend(map(vec![elem], Term::Cast(Elem::F32, 0)));
+        all.extend(map(vec![Elem::F32], Term::Cast(elem, 0)));
+    }
+    all.extend(map(vec![Elem::I64; 2], Term::Binary(BinaryKind::Div, 0, 1)));
+    all.extend(map(vec![Elem::Bool, Elem::F32, Elem::F32], Term::Select(0, 1, 2)));
+    all.extend(map(vec![Elem::F32; 2], Term::Swiglu(0, 1)));
+    all
+}
+
+fn kernels() -> Vec<Kernel> {
+    let mut all = maps();
+    all.extend([1, 2, 4, 8].map(|bytes| Kernel::Copy { bytes }));
+    all.extend([1, 2, 4, 8].map(|bytes| Kernel::Gather { bytes, wide: bytes != 2 }));
+    all.extend(ReduceKind::ALL.iter().map(|&kind| Kernel::Reduce { kind, elem: Elem::F32 }));
+    all.extend([Elem::I64, Elem::I32, Elem::Bool].map(|elem| Kernel::Reduce { kind: ReduceKind::Max, elem }));
+    for on in [false, true] {
+        all.push(Kernel::Softmax { log: on });
+        all.extend([false, true].map(|bias| Kernel::Norm { center: on, bias }));
+        all.extend([false, true].map(|whole| Kernel::Rotary { interleaved: on, whole }));
+        for mask in [Mask::None, Mask::Bool, Mask::Added] {
+            all.push(Kernel::Attention(Attention { columns: 1 + u32::from(on), causal: on, softcap: !on, mask }));
+        }
+    }
+    all.push(Kernel::Matmul);
+    all
+}
+
+#[test]
+fn kernels_assemble_without_spills() {
+    let Some(toolkit) = Toolkit::find() else { return };
+    let kernels = kernels();
+    Arch::ALL.into_par_iter().for_each(|arch| {
+        let context = Context::create();
+        let build = Build::new(&context, "ops");
+        kernels.iter().for_each(|kernel| ops::emit(&build, kernel).unwrap_or_else(|error| panic!("{}: {error}", kernel.symbol())));
+        let text = ptx::emit(&build.finish(), arch).unwrap();
+        let assembled = toolkit.assemble(&format!("ops_{arch}"), &text, arch).unwrap_or_else(|log| panic!("{arch}: {log}"));
+        for kernel in &kernels {
+            let found = assembled.kernels.get(&kernel.symbol()).unwrap_or_else(|| panic!("{arch}: {} is missing", kernel.symbol()));
+            assert_eq!(found.spilled, 0, "{arch}: {}", kernel.symbol());
+        }
+    });
+}
