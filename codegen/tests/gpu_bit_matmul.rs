@@ -6,6 +6,7 @@
 mod reference;
 
 mod planted;
+mod recording;
 
 use inkwell::context::Context;
 use inkwell::module::Module;
@@ -188,20 +189,22 @@ fn bounds(spec: &MatmulSpec, layout: &Layout) -> Vec<usize> {
 }
 
 /// Results of one launch.
-fn check_scaled(case: &Case, spec: &MatmulSpec, ending: Ending, sums: &[i32]) {
+fn check_scaled(turn: usize, case: &Case, spec: &MatmulSpec, ending: Ending, sums: &[i32]) {
     let mut run = Run::new(case, spec, |build| bit_matmul::emit(build, spec).unwrap());
+    recording::attach(&mut run.device, turn, archs(spec));
     let (grid, threads) = (spec.grid(&run.layout, case.m, 1), spec.tile.threads());
     let (_, results) = run.launch(&spec.symbol(), run.args, grid, threads, spec.shared_bytes(), case.m * case.n);
     compare(case, spec, &results, &expected(case, sums, &bounds(spec, &run.layout), ending));
 }
 
 /// Raw sums of several blocks of threads along k, finished by another kernel.
-fn check_split(case: &Case, spec: &MatmulSpec, ending: Ending, splits: usize, sums: &[i32]) {
+fn check_split(turn: usize, case: &Case, spec: &MatmulSpec, ending: Ending, splits: usize, sums: &[i32]) {
     let finish = FinishSpec { product: spec.product, ending };
     let mut run = Run::new(case, spec, |build| {
         bit_matmul::emit(build, spec).unwrap();
         bit_matmul::emit_finish(build, &finish).unwrap();
     });
+    recording::attach(&mut run.device, turn, archs(spec));
     let (raw_parts, size) = (spec.raw_parts(&run.layout, splits), case.m * case.n);
     let (grid, threads) = (spec.grid(&run.layout, case.m, splits), spec.tile.threads());
     let (raw, _) = run.launch(&spec.symbol(), run.args, grid, threads, spec.shared_bytes(), raw_parts * size);
@@ -217,6 +220,11 @@ fn compare(case: &Case, spec: &MatmulSpec, results: &[u32], expected: &[u32]) {
     assert!(wrong.is_none(), "(row, column, is, should be) {place:?} of {case} by {spec}");
 }
 
+/// Where a kernel runs, oldest and newest.
+fn archs(spec: &MatmulSpec) -> &'static [Arch] {
+    if spec.lowering == Lowering::BinaryGroup { &[Arch::Sm90a] } else { &[Arch::Sm80, Arch::Sm90a] }
+}
+
 /// Checks random shapes; every fourth is split along k.
 fn check_family(lowering: Lowering, seed: u64) {
     let cases: Vec<usize> = (0..SHAPES).collect();
@@ -227,8 +235,8 @@ fn check_family(lowering: Lowering, seed: u64) {
         let (tile, ending) = (tile(&mut random, &product, lowering), ending(&mut random));
         let spec = |store| MatmulSpec { product, lowering, tile, store };
         match turn % 4 {
-            3 => check_split(&case, &spec(Store::Raw), ending, random.below(3) + 1, &sums),
-            _ => check_scaled(&case, &spec(Store::Scaled(ending)), ending, &sums),
+            3 => check_split(turn, &case, &spec(Store::Raw), ending, random.below(3) + 1, &sums),
+            _ => check_scaled(turn, &case, &spec(Store::Scaled(ending)), ending, &sums),
         }
     });
     println!("{SHAPES} products by {} kernels equal the reference bit for bit", lowering.name());

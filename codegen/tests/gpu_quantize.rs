@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "shared with other tests")]
 mod reference;
 
+mod recording;
+
 use inkwell::context::Context;
 use mokume_codegen::gpu::emulate::Emulator;
 use mokume_codegen::gpu::{Build, quantize};
@@ -12,6 +14,7 @@ use mokume_ir::op::{ActScale, Epilogue, LayerNorm, Op, RmsNorm};
 use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
 use mokume_runtime::bit_product::{BitProduct, ByteCode};
+use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::device::Launch;
 use mokume_runtime::gpu::quantize::{QuantizeArgs, QuantizeSpec, RangeSpec, Source};
 use mokume_runtime::gpu::rows::{self, DeviceRows};
@@ -48,7 +51,7 @@ impl Case {
         levels.extend((bits == 2).then_some(Levels::Ternary));
         let levels = levels[random.below(levels.len())];
         let scale = [ActScale::Row, ActScale::Row, ActScale::Tensor, ActScale::Static][random.below(4)];
-        let (m, k) = (random.below(6) + 1, random.below(if turn % 10 == 0 { 3000 } else { 500 }) + 1);
+        let (m, k) = (random.below(6) + 1, random.below(if turn.is_multiple_of(10) { 3000 } else { 500 }) + 1);
         let product = BitProduct {
             w_bits: 4,
             a_bits: bits,
@@ -121,13 +124,14 @@ fn op(op: impl Into<Op>, inputs: &[Tensor]) -> Vec<f32> {
 }
 
 /// What the kernels write in the emulator.
-fn emulated(case: &Case, layout: &Layout, like: &DeviceRows) -> DeviceRows {
+fn emulated(turn: usize, case: &Case, layout: &Layout, like: &DeviceRows) -> DeviceRows {
     let context = Context::create();
     let build = Build::new(&context, "kernels");
     let range = RangeSpec { bits: case.spec.bits, levels: case.spec.levels };
     quantize::emit(&build, &case.spec).unwrap();
     quantize::emit_range(&build, &range).unwrap();
     let mut device = Emulator::new(&build.finish()).unwrap();
+    recording::attach(&mut device, turn, &[Arch::Sm80, Arch::Sm90a]);
     let launch = |device: &mut Emulator, kernel: &str, grid, threads, shared_bytes, args: &[u64]| {
         let launch = Launch { kernel, grid, block: [threads, 1, 1], shared_bytes, args };
         device.launch(&launch).unwrap_or_else(|fault| panic!("{fault}"));
@@ -183,7 +187,7 @@ fn packed_rows_equal_those_of_the_host() {
         let case = Case::random(turn);
         let layout = case.matmul.layout(8, case.k);
         let expected = case.expected(&layout);
-        let rows = emulated(&case, &layout, &expected);
+        let rows = emulated(turn, &case, &layout, &expected);
         let what = format!("turn {turn}: {} rows of {} by {} ({:?}, {:?})", case.m, case.k, case.spec, case.scale, case.spec.block);
         assert_eq!(rows.scales, expected.scales, "scales of {what}");
         assert_eq!(rows.centers, expected.centers, "centers of {what}");

@@ -126,8 +126,8 @@ fn addresses_out_of_bounds_are_named() {
         let fault = run(lowering, warps, &far_stage).unwrap_err();
         assert_named(lowering, &fault, FaultKind::OutOfBounds, &["of shared array `shared`"]);
         let far_store = |module: &Module<'_>| {
-            let stores = instructions(module).into_iter().filter(|instruction| instruction.get_opcode() == InstructionOpcode::Store);
-            shift(module, stores.last().unwrap(), 1, 19 * 45 * 4);
+            let mut stores = instructions(module).into_iter().filter(|instruction| instruction.get_opcode() == InstructionOpcode::Store);
+            shift(module, stores.next_back().unwrap(), 1, 19 * 45 * 4);
         };
         let fault = run(lowering, warps, &far_store).unwrap_err();
         assert_named(lowering, &fault, FaultKind::OutOfBounds, &["of an allocation of 3420 bytes", "store"]);

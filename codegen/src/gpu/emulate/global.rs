@@ -61,6 +61,11 @@ impl Global {
         into.copy_from_slice(&slot.bytes_mut()[offset..offset + into.len()]);
         Ok(())
     }
+    /// Start and size of the allocation that `address` points into.
+    pub(super) fn allocation(&mut self, address: u64) -> Option<(u64, usize)> {
+        let (slot, offset) = self.slot(address).ok()?;
+        (offset <= slot.bytes).then_some((address - offset as u64, slot.bytes))
+    }
     /// What is at `address`.
     pub(super) fn content(&mut self, address: u64, bytes: usize) -> Result<Vec<u8>, Stop> {
         let (slot, offset) = self.range(address, bytes)?;

@@ -6,6 +6,7 @@ use super::op::Op;
 use super::rewrite::{ACCESS, CALL, ENTRY, Site, is_kernel, name_of, rewrite};
 use super::schedule::Entry;
 use crate::error::CodegenError;
+use crate::gpu::ptx;
 use inkwell::OptimizationLevel;
 use inkwell::attributes::AttributeLoc;
 use inkwell::context::Context;
@@ -13,6 +14,7 @@ use inkwell::execution_engine::ExecutionEngine;
 use inkwell::module::{Linkage, Module};
 use inkwell::targets::{CodeModel, InitializationConfig, RelocMode, Target, TargetData, TargetMachine};
 use inkwell::values::{AnyValue, FunctionValue, GlobalValue};
+use mokume_runtime::gpu::arch::Arch;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -77,6 +79,10 @@ impl Image {
         let kernels = protos.into_iter().map(kernel).collect::<Result<_>>()?;
         let data = data.into_iter().map(|(name, bytes)| located(&engine, &name, bytes)).collect();
         Ok(Image { kernels, ops: rewritten.ops, data, sites: rewritten.sites, original, _engine: engine, _context: boxed })
+    }
+    /// The PTX of the module.
+    pub(super) fn ptx(&self, arch: Arch) -> Result<String> {
+        ptx::emit(&self.original, arch)
     }
     /// The instruction at a site, as LLVM prints it.
     pub(super) fn instruction(&self, site: u32) -> String {

@@ -21,6 +21,7 @@ mod global;
 mod image;
 mod mma;
 mod op;
+mod record;
 mod rewrite;
 mod schedule;
 mod shared;
@@ -37,10 +38,13 @@ use fault::Stop;
 use global::Global;
 use image::{Image, Kernel};
 use inkwell::module::Module;
+use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::device::Launch;
+use record::Recorder;
 use schedule::{Fail, Stacks};
 use shared::Shared;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The most threads of a block.
 const MAX_THREADS: u32 = 1024;
@@ -55,6 +59,7 @@ pub struct Emulator {
     kernels: BTreeMap<String, (usize, Kernel)>,
     global: Global,
     stacks: Stacks,
+    recorder: Option<Recorder>,
 }
 
 impl Emulator {
@@ -102,10 +107,27 @@ impl Emulator {
     pub fn read(&mut self, from: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         self.global.read(from, bytes).map_err(by_host)
     }
+    /// Records every launch from now on as a file in `folder`, with its kernel's PTX for these architectures: with them a device is checked where
+    /// no compiler is.
+    pub fn record(&mut self, folder: &Path, archs: &[Arch]) {
+        self.recorder = Some(Recorder::new(folder.to_path_buf(), archs));
+    }
     /// Runs a kernel to its end.
     ///
-    /// Errors  with the first mistake of the kernel, or of the launch.
+    /// Errors  with the first mistake of the kernel, or of the launch; when a launch cannot be recorded.
     pub fn launch(&mut self, launch: &Launch<'_>) -> Result<(), Fault> {
+        let snapshot = self.recorder.as_ref().map(|recorder| recorder.before(&mut self.global, launch));
+        self.run(launch)?;
+        match (&self.recorder, snapshot, self.kernels.get(launch.kernel)) {
+            (Some(recorder), Some(snapshot), Some((image, _))) => {
+                let ptx = |arch| self.images[*image].ptx(arch).map_err(std::io::Error::other);
+                let written = recorder.write(&mut self.global, launch, &snapshot, ptx);
+                written.map_err(|error| by_host(Stop::new(FaultKind::Launch, format!("recording `{}`: {error}", launch.kernel))))
+            }
+            _ => Ok(()),
+        }
+    }
+    fn run(&mut self, launch: &Launch<'_>) -> Result<(), Fault> {
         let refused = |stop: Stop| Fault { kernel: launch.kernel.to_string(), ..by_host(stop) };
         let found = self.kernels.get(launch.kernel);
         let (image, kernel) = found.ok_or_else(|| refused(Stop::new(FaultKind::Launch, "there is no such kernel")))?;
