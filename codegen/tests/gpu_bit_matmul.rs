@@ -251,3 +251,8 @@ fn products_of_bits_equal_the_reference() {
 fn products_of_bytes_equal_the_reference() {
     check_family(Lowering::Integer, 2);
 }
+
+#[test]
+fn products_of_bits_by_groups_of_warps_equal_the_reference() {
+    check_family(Lowering::BinaryGroup, 3);
+}

@@ -28,12 +28,12 @@ fn instruction(lowering: Lowering) -> &'static str {
     }
 }
 
-fn lowerings(arch: Arch) -> impl Iterator<Item = Lowering> {
-    Lowering::ALL.into_iter().filter(move |lowering| match lowering {
+fn has(arch: Arch, lowering: Lowering) -> bool {
+    match lowering {
         Lowering::Binary => arch.has_binary_mma(),
-        Lowering::BinaryGroup => false,
+        Lowering::BinaryGroup => arch.has_group_mma(),
         Lowering::Integer => true,
-    })
+    }
 }
 
 /// One kernel for a pair of widths; what does not depend on them varies from pair to pair.
@@ -78,18 +78,33 @@ fn check(toolkit: &Toolkit, arch: Arch, lowering: Lowering, specs: &[MatmulSpec]
     specs.len()
 }
 
-#[test]
-fn every_pair_assembles_to_its_instruction() {
+/// All pairs of widths, for every architecture that has the lowering.
+fn check_all(lowering: Lowering) {
     let Some(toolkit) = Toolkit::find() else { return };
-    let mut work = Vec::new();
-    for arch in Arch::ALL {
-        for lowering in lowerings(arch) {
-            work.extend((1..=8).map(|w| (arch, lowering, (1..=8).map(|a| spec(arch, lowering, (w, a))).collect::<Vec<_>>())));
-        }
-    }
-    let counts = work.par_iter().map(|(arch, lowering, specs)| ((*arch, lowering.name()), check(&toolkit, *arch, *lowering, specs)));
-    let mut table: BTreeMap<_, usize> = BTreeMap::new();
-    counts.collect::<Vec<_>>().into_iter().for_each(|(key, count)| *table.entry(key).or_default() += count);
-    table.iter().for_each(|((arch, lowering), count)| println!("{arch}: {count} {lowering} kernels, no spills, {}", lowering));
+    let archs = Arch::ALL.into_iter().filter(|&arch| has(arch, lowering));
+    let work: Vec<_> = archs.flat_map(|arch| (1..=8).map(move |w| (arch, w))).collect();
+    let counts = work.par_iter().map(|&(arch, w)| {
+        let specs: Vec<MatmulSpec> = (1..=8).map(|a| spec(arch, lowering, (w, a))).collect();
+        (arch, check(&toolkit, arch, lowering, &specs))
+    });
+    let mut table: BTreeMap<Arch, usize> = BTreeMap::new();
+    counts.collect::<Vec<_>>().into_iter().for_each(|(arch, count)| *table.entry(arch).or_default() += count);
+    let name = lowering.name();
+    table.iter().for_each(|(arch, count)| println!("{arch}: {count} {name} kernels with {} and no spills", instruction(lowering)));
     assert!(table.values().all(|&count| count == 64));
+}
+
+#[test]
+fn bits_assemble_for_every_pair() {
+    check_all(Lowering::Binary);
+}
+
+#[test]
+fn bits_by_groups_of_warps_assemble_for_every_pair() {
+    check_all(Lowering::BinaryGroup);
+}
+
+#[test]
+fn bytes_assemble_for_every_pair() {
+    check_all(Lowering::Integer);
 }

@@ -465,6 +465,18 @@ impl<'c> Build<'c> {
     pub(crate) fn wait_copies(&self, left: u32) -> Result<()> {
         self.intrinsic("llvm.nvvm.cp.async.wait.group", &[self.i32(left as i32).into()]).map(drop)
     }
+    /// Makes what was copied to shared memory visible to products of groups of warps.
+    pub(crate) fn show_copies(&self) -> Result<()> {
+        self.intrinsic("llvm.nvvm.fence.proxy.async.shared_cta", &[]).map(drop)
+    }
+    /// Products of groups of warps that `products` begins, from the fence of their registers to their end.
+    pub(crate) fn group_products<T>(&self, products: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.intrinsic("llvm.nvvm.wgmma.fence.sync.aligned", &[])?;
+        let results = products()?;
+        self.intrinsic("llvm.nvvm.wgmma.commit_group.sync.aligned", &[])?;
+        self.intrinsic("llvm.nvvm.wgmma.wait_group.sync.aligned", &[self.i64(0).into()])?;
+        Ok(results)
+    }
     /// A matrix product of a warp: `a * b + c` by fragments.
     pub(crate) fn mma(&self, name: &str, a: &[IntValue<'c>], b: &[IntValue<'c>], c: &[IntValue<'c>]) -> Result<Vec<IntValue<'c>>> {
         let operands: Vec<BasicMetadataValueEnum<'c>> = [a, b, c].concat().into_iter().map(Into::into).collect();

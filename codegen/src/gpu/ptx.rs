@@ -7,7 +7,7 @@ use inkwell::context::ContextRef;
 use inkwell::module::Module;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
-use inkwell::values::{AnyValue, BasicMetadataValueEnum, FunctionValue, InstructionOpcode, InstructionValue};
+use inkwell::values::{BasicMetadataValueEnum, BasicValue, FunctionValue, InstructionOpcode, InstructionValue};
 use mokume_runtime::gpu::arch::Arch;
 use std::sync::Once;
 
@@ -75,7 +75,7 @@ fn inline<'c>(context: ContextRef<'c>, call: InstructionValue<'c>, function: Fun
     let operands = (0..call.get_num_operands() - 1).filter_map(|i| call.get_operand(i)?.value());
     let operands: Vec<BasicMetadataValueEnum<'c>> = operands.map(Into::into).collect();
     let replaced = builder.build_indirect_call(ty, asm, &operands, "")?;
-    if let Ok(value) = InstructionValue::try_from(replaced.as_any_value_enum()) {
+    if let Some(value) = replaced.try_as_basic_value().basic().and_then(|value| value.as_instruction_value()) {
         call.replace_all_uses_with(&value);
     }
     call.erase_from_basic_block();

@@ -70,7 +70,7 @@ pub struct Tile {
     pub warps_n: u8,
     /// Teams along k; 1 where teams have several warps.
     pub warps_k: u8,
-    /// Chunks in shared memory, of which all but one are still arriving; at least 2.
+    /// Stages in shared memory, of which all but one are still arriving; at least 2.
     pub stages: u8,
 }
 
@@ -197,8 +197,16 @@ impl MatmulSpec {
             _ => self.fragments() * FRAGMENT,
         }
     }
-    /// Bytes of one stage of a team: weights, then activations.
+    /// Chunks of a stage.
+    pub fn depth(&self) -> usize {
+        if self.lowering == Lowering::BinaryGroup { 2 } else { 1 }
+    }
+    /// Bytes of one stage of a team.
     pub fn stage_bytes(&self) -> usize {
+        self.depth() * self.chunk_bytes()
+    }
+    /// Bytes of one chunk of a team: weights, then activations.
+    pub fn chunk_bytes(&self) -> usize {
         self.tile.block_columns() * self.w_bits as usize * FRAGMENT + self.tile.block_groups() * self.group_bytes()
     }
     /// Results that a thread holds.

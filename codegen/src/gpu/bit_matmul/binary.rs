@@ -45,7 +45,7 @@ pub(super) fn step<'c>(
 }
 
 /// The lane's word of a fragment.
-fn load<'c>(kernel: &Kernel<'_, 'c>, base: inkwell::values::PointerValue<'c>, fragment: usize) -> Result<IntValue<'c>> {
+pub(super) fn load<'c>(kernel: &Kernel<'_, 'c>, base: inkwell::values::PointerValue<'c>, fragment: usize) -> Result<IntValue<'c>> {
     let build = kernel.build;
     let fragment = build.offset_by(base, fragment * FRAGMENT)?;
     build.load_int(build.word_at(fragment, kernel.lane)?)

@@ -4,7 +4,7 @@
 //! chunk is multiplied, those of the other stages arrive.
 
 use super::args::Args;
-use super::{binary, integer};
+use super::{binary, group, integer};
 use crate::gpu::build::{Axis, Build, Result};
 use inkwell::IntPredicate;
 use inkwell::values::{BasicValueEnum, IntValue, PointerValue};
@@ -33,7 +33,8 @@ pub(super) struct Kernel<'k, 'c> {
     pub(super) first_group: IntValue<'c>,
 }
 
-/// A piece that a thread copies: from where for chunk 0, how many bytes a chunk further is, to where in a stage, and whether at all.
+/// A piece that a thread copies of every chunk: from where for chunk 0, how many bytes a chunk further is, to where in a chunk's part of
+/// a stage, and whether at all.
 struct Piece<'c> {
     from: PointerValue<'c>,
     stride: IntValue<'c>,
@@ -60,14 +61,14 @@ pub(super) fn emit(build: &Build<'_>, spec: &MatmulSpec) -> Result<()> {
     let mut carried = vec![slot.into()];
     carried.extend(vec![zero; kernel.carried_sums()]);
     carried.extend(vec![BasicValueEnum::from(build.f32(-0.0)); kernel.carried_results()]);
-    let last = build.repeat(begin, end, build.i32(1), &carried, |chunk, carried| {
+    let last = build.repeat(begin, end, build.i32(spec.depth() as i32), &carried, |chunk, carried| {
         let slot = carried[0].into_int_value();
         build.wait_copies(u32::from(spec.tile.stages) - 2)?;
         kernel.team_barrier()?;
         kernel.refill(&pieces, ring, slot, chunk, end)?;
-        let stage = kernel.stage(build.offset(ring, slot)?)?;
+        let stage = build.offset(ring, slot)?;
         let mut next = vec![kernel.next_slot(slot)?.into()];
-        next.extend(kernel.chunk(&stage, chunk, &rows, &carried[1..])?);
+        next.extend(kernel.chunks(stage, (chunk, end), &rows, &carried[1..])?);
         Ok(next)
     })?;
     let (sums, results) = last[1..].split_at(kernel.carried_sums());
@@ -199,7 +200,7 @@ impl<'k, 'c> Kernel<'k, 'c> {
     /// Starts the copies of the first chunks.
     fn fill(&self, pieces: &[Piece<'c>], ring: PointerValue<'c>, begin: IntValue<'c>, end: IntValue<'c>) -> Result<()> {
         for stage in 0..self.spec.tile.stages as usize - 1 {
-            let chunk = self.build.plus(begin, stage)?;
+            let chunk = self.build.plus(begin, stage * self.spec.depth())?;
             let slot = self.build.i32((stage * self.spec.stage_bytes()) as i32);
             self.build.when(self.build.below(chunk, end)?, || self.copy(pieces, ring, slot, chunk))?;
             self.build.commit_copies()?;
@@ -220,17 +221,26 @@ impl<'k, 'c> Kernel<'k, 'c> {
         let is_first = build.is(slot, IntPredicate::EQ, build.i32(0))?;
         let before = build.sub(slot, build.i32(bytes as i32))?;
         let freed = build.select(is_first, build.i32((bytes * (stages - 1)) as i32), before)?;
-        let next = build.plus(chunk, stages - 1)?;
+        let next = build.plus(chunk, (stages - 1) * self.spec.depth())?;
         build.when(build.below(next, end)?, || self.copy(pieces, ring, freed, next))?;
         build.commit_copies()
     }
+    /// Starts the copies of a stage that begins with a chunk; what would be after the last is the last again.
     fn copy(&self, pieces: &[Piece<'c>], ring: PointerValue<'c>, slot: IntValue<'c>, chunk: IntValue<'c>) -> Result<()> {
         let build = self.build;
-        let (stage, chunk) = (build.offset(ring, slot)?, build.widen(chunk)?);
+        let stage = build.offset(ring, slot)?;
+        self.copy_chunk(pieces, stage, chunk)?;
+        (1..self.spec.depth()).try_for_each(|half| {
+            let next = build.least(build.plus(chunk, half)?, build.sub(self.args.chunks, build.i32(1))?)?;
+            self.copy_chunk(pieces, build.offset_by(stage, half * self.spec.chunk_bytes())?, next)
+        })
+    }
+    fn copy_chunk(&self, pieces: &[Piece<'c>], to: PointerValue<'c>, chunk: IntValue<'c>) -> Result<()> {
+        let (build, chunk) = (self.build, self.build.widen(chunk)?);
         pieces.iter().try_for_each(|piece| {
             let start = || {
                 let from = build.offset(piece.from, build.mul(chunk, piece.stride)?)?;
-                build.copy16(build.offset(stage, piece.to)?, from)
+                build.copy16(build.offset(to, piece.to)?, from)
             };
             match piece.condition {
                 Some(condition) => build.when(condition, start),
@@ -245,6 +255,9 @@ impl<'k, 'c> Kernel<'k, 'c> {
         build.select(is_last, build.i32(0), build.plus(slot, bytes)?)
     }
     fn team_barrier(&self) -> Result<()> {
+        if self.spec.lowering == Lowering::BinaryGroup {
+            self.build.show_copies()?;
+        }
         if self.spec.tile.team() == 1 { self.build.warp_barrier() } else { self.build.barrier() }
     }
     /// The warp's share of a stage.
@@ -268,6 +281,29 @@ impl<'k, 'c> Kernel<'k, 'c> {
             Lowering::Integer => integer::n_sums(self.spec),
             _ => binary::n_sums(self.spec),
         }
+    }
+    /// Multiplies the chunks of a stage that begins with the first of `chunk`, up to the second: the next of what the loop carries.
+    fn chunks(
+        &self,
+        stage: PointerValue<'c>,
+        (chunk, end): (IntValue<'c>, IntValue<'c>),
+        rows: &super::end::Rows<'c>,
+        carried: &[BasicValueEnum<'c>],
+    ) -> Result<Vec<BasicValueEnum<'c>>> {
+        let build = self.build;
+        let first = self.stage(stage)?;
+        if self.spec.depth() == 1 {
+            return self.chunk(&first, chunk, rows, carried);
+        }
+        let second = self.stage(build.offset_by(stage, self.spec.chunk_bytes())?)?;
+        let next = build.plus(chunk, 1)?;
+        let exists = build.below(next, end)?;
+        if self.spec.block.is_none() {
+            let sums: Vec<IntValue<'c>> = carried.iter().map(|sum| sum.into_int_value()).collect();
+            return Ok(values(&group::step(self, (&first, Some((&second, exists))), None, &sums)?));
+        }
+        let carried = self.chunk(&first, chunk, rows, carried)?;
+        build.change(exists, &carried, |carried| self.chunk(&second, next, rows, carried))
     }
     /// Multiplies one chunk, and ends the blocks that it ends: the next of what the loop carries.
     fn chunk(
@@ -354,7 +390,8 @@ impl<'k, 'c> Kernel<'k, 'c> {
     fn step(&self, stage: &Stage<'c>, mask: Option<IntValue<'c>>, sums: &[IntValue<'c>]) -> Result<Vec<IntValue<'c>>> {
         match self.spec.lowering {
             Lowering::Integer => integer::step(self, stage, mask, sums),
-            _ => binary::step(self, stage, mask, sums),
+            Lowering::Binary => binary::step(self, stage, mask, sums),
+            Lowering::BinaryGroup => group::step(self, (stage, None), mask, sums),
         }
     }
     /// `Σ b u` of every result of the thread: column by column of fragments, group by group, slot by slot.

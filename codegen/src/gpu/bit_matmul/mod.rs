@@ -6,6 +6,7 @@ mod binary;
 mod end;
 mod finish;
 mod frame;
+mod group;
 mod integer;
 
 use super::build::{Build, Result};
