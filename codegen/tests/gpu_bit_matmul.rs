@@ -17,10 +17,12 @@ use mokume_ir::quant::Levels;
 use mokume_runtime::bit_product::{BitProduct, ByteCode};
 use mokume_runtime::gpu::abi::MatmulArgs;
 use mokume_runtime::gpu::arch::Arch;
+use mokume_runtime::gpu::check::{CheckError, check, step_of};
 use mokume_runtime::gpu::choose;
 use mokume_runtime::gpu::device::Launch;
 use mokume_runtime::gpu::rows;
 use mokume_runtime::gpu::spec::{Activation, Ending, FinishSpec, Layout, Lowering, MatmulSpec, Store, Tile};
+use mokume_runtime::gpu::tuning::Tuning;
 use rayon::prelude::*;
 use reference::{Case, Random};
 
@@ -62,11 +64,11 @@ fn tile(random: &mut Random, product: &BitProduct, lowering: Lowering) -> Tile {
     let mut pick = |of: &[u8]| of[random.below(of.len())];
     loop {
         let (tokens, columns) = match lowering {
-            Lowering::Integer => (8, pick(&[2, 4])),
+            Lowering::Integer | Lowering::IntegerGroup => (8, pick(&[2, 4])),
             _ => (pick(&[1, 2, 4, 8]), pick(&[1, 2, 3])),
         };
         let (warps_m, warps_n) = match lowering {
-            Lowering::BinaryGroup => (1, 4),
+            Lowering::BinaryGroup | Lowering::IntegerGroup => (1, 4),
             _ => (pick(&[1, 1, 2]), pick(&[1, 1, 2])),
         };
         let warps_k = if warps_m * warps_n == 1 { pick(&[1, 2, 3]) } else { 1 };
@@ -169,23 +171,9 @@ fn expected(case: &Case, sums: &[i32], bounds: &[usize], ending: Ending) -> Vec<
 
 fn end(y: f32, ending: Ending, bias: f32) -> f32 {
     let mut y = [if ending.bias { y + bias } else { y }];
-    let step = ending.activation.map(|activation| match activation {
-        Activation::Relu => mokume_ir::op::Epilogue::Relu,
-        Activation::Silu => mokume_ir::op::Epilogue::Silu,
-        Activation::HardSwish => mokume_ir::op::Epilogue::HardSwish,
-    });
+    let step = ending.activation.map(step_of);
     step.into_iter().for_each(|step| mokume_runtime::ops::epilogue::activate(step, &mut y));
     y[0]
-}
-
-/// Where the blocks of every team begin and the last ends; without blocks all are one.
-fn bounds(spec: &MatmulSpec, layout: &Layout) -> Vec<usize> {
-    if spec.block.is_none() {
-        return vec![0, 1];
-    }
-    let (chunk_blocks, unit) = ((128 / layout.padded_block).max(1), (layout.padded_block / 128).max(1));
-    let (units, teams) = (layout.chunks / unit, spec.tile.warps_k as usize);
-    (0..=teams).map(|part| (units * part / teams * chunk_blocks).min(layout.blocks)).collect()
 }
 
 /// Results of one launch.
@@ -194,7 +182,7 @@ fn check_scaled(turn: usize, case: &Case, spec: &MatmulSpec, ending: Ending, sum
     recording::attach(&mut run.device, turn, archs(spec));
     let (grid, threads) = (spec.grid(&run.layout, case.m, 1), spec.tile.threads());
     let (_, results) = run.launch(&spec.symbol(), run.args, grid, threads, spec.shared_bytes(), case.m * case.n);
-    compare(case, spec, &results, &expected(case, sums, &bounds(spec, &run.layout), ending));
+    compare(case, spec, &results, &expected(case, sums, &spec.team_bounds(&run.layout), ending));
 }
 
 /// Raw sums of several blocks of threads along k, finished by another kernel.
@@ -255,4 +243,39 @@ fn products_of_bytes_equal_the_reference() {
 #[test]
 fn products_of_bits_by_groups_of_warps_equal_the_reference() {
     check_family(Lowering::BinaryGroup, 3);
+}
+
+#[test]
+fn products_of_bytes_by_groups_of_warps_equal_the_reference() {
+    check_family(Lowering::IntegerGroup, 4);
+}
+
+/// Every kernel that is chosen for these products passes its own check; another one under its name does not.
+#[test]
+fn chosen_kernels_check_themselves() {
+    for (i, block) in BLOCKS.into_iter().enumerate() {
+        let product = |a_signed| BitProduct { w_bits: i as u8 + 1, a_bits: 8, a_signed, shift: 0, w_zero: true, a_center: true, block };
+        let arch = [Arch::Sm90a, Arch::Sm80, Arch::Sm120][i % 3];
+        let ending = Ending { bias: true, activation: Some(Activation::Silu) };
+        let chosen = |a_signed, m| choose::choose(arch, &product(a_signed), (576, 1536), m, ending, &Tuning::default());
+        for m in [1, 3, 40] {
+            let (right, wrong) = (chosen(true, m), chosen(false, m));
+            let mut device = device_of(&right, &right.symbol());
+            check(&mut device, &right).unwrap();
+            if right.lowering != Lowering::Integer && right.lowering != Lowering::IntegerGroup {
+                let mut device = device_of(&wrong, &right.symbol());
+                assert!(matches!(check(&mut device, &right), Err(CheckError::Wrong { .. })));
+            }
+        }
+    }
+}
+
+/// A device with the kernel of `spec` under a name.
+fn device_of(spec: &MatmulSpec, name: &str) -> Emulator {
+    let context = Context::create();
+    let build = Build::new(&context, "kernels");
+    bit_matmul::emit(&build, spec).unwrap();
+    let module = build.finish();
+    module.get_function(&spec.symbol()).unwrap().as_global_value().set_name(name);
+    Emulator::new(&module).unwrap()
 }

@@ -5,12 +5,13 @@
 mod toolkit;
 
 use inkwell::context::Context;
-use mokume_codegen::gpu::{Build, bit_matmul, ptx};
+use mokume_codegen::gpu::{Build, bit_matmul, ptx, quantize};
 use mokume_ir::quant::Levels;
 use mokume_runtime::bit_product::{BitProduct, ByteCode};
 use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::choose;
-use mokume_runtime::gpu::spec::{Activation, Ending, Layout, Lowering, MatmulSpec, Store};
+use mokume_runtime::gpu::quantize::{Form, QuantizeSpec, RangeSpec, Source};
+use mokume_runtime::gpu::spec::{Activation, Ending, FinishSpec, Layout, Lowering, MatmulSpec, Store};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use toolkit::Toolkit;
@@ -25,13 +26,14 @@ fn instruction(lowering: Lowering) -> &'static str {
         Lowering::Binary => "BMMA.",
         Lowering::BinaryGroup => "BGMMA.",
         Lowering::Integer => "IMMA.",
+        Lowering::IntegerGroup => "IGMMA.",
     }
 }
 
 fn has(arch: Arch, lowering: Lowering) -> bool {
     match lowering {
         Lowering::Binary => arch.has_binary_mma(),
-        Lowering::BinaryGroup => arch.has_group_mma(),
+        Lowering::BinaryGroup | Lowering::IntegerGroup => arch.has_group_mma(),
         Lowering::Integer => true,
     }
 }
@@ -52,6 +54,7 @@ fn spec(arch: Arch, lowering: Lowering, (w_bits, a_bits): (u8, u8)) -> MatmulSpe
     };
     let m = match lowering {
         Lowering::Integer => [1, 32, 512][turn % 3],
+        Lowering::IntegerGroup => 512,
         _ => ROWS[turn % ROWS.len()],
     };
     let tile = choose::tile(arch, &product, &Layout::of(&product, 4096, 4096), lowering, m);
@@ -70,6 +73,8 @@ fn emit(arch: Arch, specs: &[MatmulSpec]) -> String {
 fn check(toolkit: &Toolkit, arch: Arch, lowering: Lowering, specs: &[MatmulSpec]) -> usize {
     let name = format!("{arch}_{}_w{}", lowering.name(), specs[0].w_bits);
     let assembled = toolkit.assemble(&name, &emit(arch, specs), arch).unwrap();
+    let serialized: Vec<_> = assembled.log.lines().filter(|line| line.contains("serialized")).collect();
+    assert!(serialized.is_empty(), "{arch}: {serialized:#?}");
     for spec in specs {
         let kernel = &assembled.kernels[&spec.symbol()];
         assert_eq!(kernel.spilled, 0, "{arch}: bytes spilled by {spec}");
@@ -94,6 +99,36 @@ fn check_all(lowering: Lowering) {
     assert!(table.values().all(|&count| count == 64));
 }
 
+/// Kernels that quantize, of every source and form, and those around raw sums and whole tensors.
+fn emit_others(arch: Arch) -> String {
+    let context = Context::create();
+    let build = Build::new(&context, "others");
+    let forms = [Form::Bytes, Form::Groups, Form::Planes(1), Form::Planes(2), Form::Planes(4), Form::Planes(8)];
+    let mut bits = (1..=8).cycle();
+    for (i, (source, form)) in Source::ALL.into_iter().flat_map(|source| forms.map(|form| (source, form))).enumerate() {
+        let levels = [Levels::Signed, Levels::Unsigned, Levels::Odd][i % 3];
+        let spec = QuantizeSpec { source, bits: bits.next().unwrap(), levels, given: i % 4 == 3, form, block: BLOCKS[i % BLOCKS.len()] };
+        quantize::emit(&build, &spec).unwrap();
+    }
+    for (i, block) in BLOCKS.into_iter().enumerate() {
+        let w_bits = i as u8 + 1;
+        let product = BitProduct { w_bits, a_bits: 8, a_signed: true, shift: 0, w_zero: i % 2 == 0, a_center: i % 3 == 0, block };
+        bit_matmul::emit_finish(&build, &FinishSpec { product, ending: Ending { bias: true, activation: ENDINGS[i % 3] } }).unwrap();
+        quantize::emit_range(&build, &RangeSpec { bits: w_bits, levels: [Levels::Signed, Levels::Unsigned][i % 2] }).unwrap();
+    }
+    ptx::emit(&build.finish(), arch).unwrap()
+}
+
+#[test]
+fn what_quantizes_and_what_finishes_assembles() {
+    let Some(toolkit) = Toolkit::find() else { return };
+    Arch::ALL.par_iter().for_each(|&arch| {
+        let assembled = toolkit.assemble(&format!("{arch}_others"), &emit_others(arch), arch).unwrap();
+        let spilled: Vec<_> = assembled.kernels.iter().filter(|(_, kernel)| kernel.spilled > 0).map(|(name, _)| name).collect();
+        assert!(assembled.kernels.len() == 36 && spilled.is_empty(), "{arch}: {spilled:?}");
+    });
+}
+
 #[test]
 fn bits_assemble_for_every_pair() {
     check_all(Lowering::Binary);
@@ -107,4 +142,9 @@ fn bits_by_groups_of_warps_assemble_for_every_pair() {
 #[test]
 fn bytes_assemble_for_every_pair() {
     check_all(Lowering::Integer);
+}
+
+#[test]
+fn bytes_by_groups_of_warps_assemble_for_every_pair() {
+    check_all(Lowering::IntegerGroup);
 }

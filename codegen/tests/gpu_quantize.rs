@@ -61,8 +61,8 @@ impl Case {
             a_center: true,
             block: BLOCKS[random.below(BLOCKS.len())],
         };
-        let lowering = if random.below(2) == 0 { Lowering::Binary } else { Lowering::Integer };
-        let tokens = if lowering == Lowering::Integer { 8 } else { 1 << random.below(4) };
+        let lowering = [Lowering::Binary, Lowering::Binary, Lowering::Integer, Lowering::IntegerGroup][random.below(4)];
+        let tokens = if lowering.takes_bytes() { 8 } else { 1 << random.below(4) };
         let tile = Tile { tokens, groups: 1, columns: 2, warps_m: 1, warps_n: 1, warps_k: 1, stages: 2 };
         let matmul = MatmulSpec { product, lowering, tile, store: Store::Raw };
         let spec = QuantizeSpec::of(&matmul, source, levels, scale != ActScale::Row);

@@ -7,7 +7,8 @@ use inkwell::context::ContextRef;
 use inkwell::module::Module;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
-use inkwell::values::{BasicMetadataValueEnum, BasicValue, FunctionValue, InstructionOpcode, InstructionValue};
+use inkwell::types::{BasicMetadataTypeEnum, BasicType};
+use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, FunctionValue, InstructionOpcode, InstructionValue};
 use mokume_runtime::gpu::arch::Arch;
 use std::sync::Once;
 
@@ -51,13 +52,13 @@ fn name_of(function: FunctionValue<'_>) -> String {
 
 fn replace<'c>(module: &Module<'c>, function: FunctionValue<'c>) -> Result<()> {
     let name = name_of(function);
-    let assembly = assembly(&name[PREFIX.len()..]).ok_or_else(|| CodegenError::Missing(format!("assembly for {name}")))?;
+    let product = Product::of(&name[PREFIX.len()..]).ok_or_else(|| CodegenError::Missing(format!("assembly for {name}")))?;
     let mut calls = Vec::new();
     for caller in module.get_functions() {
         let instructions = caller.get_basic_block_iter().flat_map(|block| block.get_instructions());
         calls.extend(instructions.filter(|instruction| calls_to(*instruction, function)));
     }
-    calls.into_iter().try_for_each(|call| inline(module.get_context(), call, function, &assembly))
+    calls.into_iter().try_for_each(|call| inline(module.get_context(), call, function, &product))
 }
 
 fn calls_to(instruction: InstructionValue<'_>, function: FunctionValue<'_>) -> bool {
@@ -67,13 +68,20 @@ fn calls_to(instruction: InstructionValue<'_>, function: FunctionValue<'_>) -> b
         && pointer.is_some_and(|value| value.into_pointer_value() == function.as_global_value().as_pointer_value())
 }
 
-fn inline<'c>(context: ContextRef<'c>, call: InstructionValue<'c>, function: FunctionValue<'c>, assembly: &Assembly) -> Result<()> {
-    let ty = function.get_type();
-    let asm = context.create_inline_asm(ty, assembly.text.clone(), assembly.constraints.clone(), true, false, None, false);
+fn inline<'c>(context: ContextRef<'c>, call: InstructionValue<'c>, function: FunctionValue<'c>, product: &Product) -> Result<()> {
+    let mut operands: Vec<BasicValueEnum<'c>> = (0..call.get_num_operands() - 1).filter_map(|i| call.get_operand(i)?.value()).collect();
+    let before = operands.len() - product.sums();
+    let adds = !operands[before..].iter().all(|operand| is_zero(*operand));
+    if !adds {
+        operands.truncate(before);
+    }
+    let results = function.get_type().get_return_type().ok_or_else(|| CodegenError::Missing("results of a product".into()))?;
+    let types: Vec<BasicMetadataTypeEnum<'c>> = operands.iter().map(|operand| operand.get_type().into()).collect();
+    let ty = results.fn_type(&types, false);
+    let asm = context.create_inline_asm(ty, product.text(adds), product.constraints(adds), true, false, None, false);
     let builder = context.create_builder();
     builder.position_before(&call);
-    let operands = (0..call.get_num_operands() - 1).filter_map(|i| call.get_operand(i)?.value());
-    let operands: Vec<BasicMetadataValueEnum<'c>> = operands.map(Into::into).collect();
+    let operands: Vec<BasicMetadataValueEnum<'c>> = operands.into_iter().map(Into::into).collect();
     let replaced = builder.build_indirect_call(ty, asm, &operands, "")?;
     if let Some(value) = replaced.try_as_basic_value().basic().and_then(|value| value.as_instruction_value()) {
         call.replace_all_uses_with(&value);
@@ -82,28 +90,49 @@ fn inline<'c>(context: ContextRef<'c>, call: InstructionValue<'c>, function: Fun
     Ok(())
 }
 
-/// Inline assembly in LLVM's form.
-struct Assembly {
-    text: String,
-    constraints: String,
+fn is_zero(value: BasicValueEnum<'_>) -> bool {
+    value.is_int_value() && value.into_int_value().get_zero_extended_constant() == Some(0)
 }
 
-/// What a symbol stands for.
-fn assembly(name: &str) -> Option<Assembly> {
-    let n: usize = name.strip_prefix("wgmma.m64k256.and.popc.n")?.parse().ok()?;
-    Some(group_mma(n))
+/// Products of a group of warps that a symbol stands for: operands are registers of A, the descriptor of B, and accumulators, which
+/// the results replace. Accumulators that are all 0 are no operands of the assembly.
+struct Product {
+    n: usize,
+    bytes: bool,
 }
 
-/// `wgmma` of bits: accumulators (tied), four registers of A, the descriptor of B.
-fn group_mma(n: usize) -> Assembly {
-    let count = n / 2;
-    let list = |range: std::ops::Range<usize>| range.map(|i| format!("${i}")).collect::<Vec<_>>().join(", ");
-    let (c, a) = (list(0..count), list(count..count + 4));
-    let text =
-        format!("wgmma.mma_async.sync.aligned.m64n{n}k256.s32.b1.b1.and.popc {{{c}}}, {{{a}}}, ${}, 1;", count + 4).replace("$$", "$");
-    let mut constraints = vec!["=r".to_string(); count];
-    constraints.extend(vec!["r".to_string(); 4]);
-    constraints.push("l".into());
-    constraints.extend((0..count).map(|i| i.to_string()));
-    Assembly { text, constraints: constraints.join(",") }
+impl Product {
+    fn of(name: &str) -> Option<Self> {
+        let columns = |prefix: &str| name.strip_prefix(prefix).and_then(|n| n.parse().ok());
+        let bits = columns("wgmma.m64k256.and.popc.n").map(|n| Product { n, bytes: false });
+        bits.or_else(|| Some(Product { n: columns("wgmma.m64k128.u8.s8.n")?, bytes: true }))
+    }
+    /// Accumulators.
+    fn sums(&self) -> usize {
+        self.n / 2
+    }
+    /// Instructions, each with four registers of A of its own.
+    fn steps(&self) -> usize {
+        if self.bytes { 4 } else { 1 }
+    }
+    /// The matrix of every instruction begins two units after that of the one before.
+    fn text(&self, adds: bool) -> String {
+        const UNITS: usize = 2 * 128 / 16;
+        let list = |range: std::ops::Range<usize>| range.map(|i| format!("${i}")).collect::<Vec<_>>().join(", ");
+        let (sums, n) = (self.sums(), self.n);
+        let kind = if self.bytes { "k32.s32.u8.s8" } else { "k256.s32.b1.b1.and.popc" };
+        let step = |step: usize| {
+            let (c, a) = (list(0..sums), list(sums + 4 * step..sums + 4 * step + 4));
+            let (b, adds) = (format!("add.u64 b, ${}, {};", sums + 4 * self.steps(), step * UNITS), u8::from(adds || step > 0));
+            format!("{b} wgmma.mma_async.sync.aligned.m64n{n}{kind} {{{c}}}, {{{a}}}, b, {adds};")
+        };
+        format!("{{ .reg .b64 b; {} }}", (0..self.steps()).map(step).collect::<Vec<_>>().join(" "))
+    }
+    fn constraints(&self, adds: bool) -> String {
+        let mut constraints = vec!["=r".to_string(); self.sums()];
+        constraints.extend(vec!["r".to_string(); 4 * self.steps()]);
+        constraints.push("l".into());
+        constraints.extend((0..self.sums()).filter(|_| adds).map(|i| i.to_string()));
+        constraints.join(",")
+    }
 }

@@ -27,6 +27,8 @@ pub struct Kernel {
 pub struct Assembled {
     /// Kernels by name.
     pub kernels: BTreeMap<String, Kernel>,
+    /// What the assembler said.
+    pub log: String,
 }
 
 impl Toolkit {
@@ -56,7 +58,7 @@ impl Toolkit {
         let listing = output(Command::new(&self.nvdisasm).arg("-c").arg(&object), false)?;
         code(&listing).into_iter().for_each(|(name, code)| kernels.entry(name).or_default().code = code);
         [&source, &object].map(std::fs::remove_file).into_iter().for_each(drop);
-        Ok(Assembled { kernels })
+        Ok(Assembled { kernels, log })
     }
 }
 

@@ -60,7 +60,7 @@ impl Arch {
         match self {
             Arch::Sm80 | Arch::Sm86 => 71,
             Arch::Sm89 => 78,
-            Arch::Sm90a => 80,
+            Arch::Sm90a => 84,
             Arch::Sm100 => 86,
             Arch::Sm120 => 87,
         }

@@ -18,6 +18,8 @@ const WARPS: usize = 16;
 const SUMS: usize = 64;
 /// Rows up to which a product is one of few rows.
 pub const FEW_ROWS: usize = 8;
+/// Rows up to which warps work alone.
+const MANY_ROWS: usize = 32;
 /// Row counts, each the largest of a class that has one kernel; more rows are the last class.
 pub const CLASSES: [usize; 6] = [1, 2, 4, 8, 32, usize::MAX];
 
@@ -60,7 +62,10 @@ pub fn choose(arch: Arch, product: &BitProduct, (n, k): (usize, usize), m: usize
     let layout = Layout::of(product, n, k);
     let measured = tuning.find(arch, product, (n, k), m).filter(|(lowering, tile)| fits(arch, product, *lowering, *tile));
     let (lowering, tile) = measured.unwrap_or_else(|| {
-        let lowering = Cost::of(arch, product, m.min(256)).lowering();
+        let lowering = match Cost::of(arch, product, m.min(256)).lowering() {
+            Lowering::Integer if arch.has_group_mma() && m > MANY_ROWS => Lowering::IntegerGroup,
+            other => other,
+        };
         (lowering, tile(arch, product, &layout, lowering, m))
     });
     MatmulSpec { product: *product, lowering, tile, store: Store::Scaled(ending) }
@@ -84,6 +89,10 @@ pub fn tile(arch: Arch, product: &BitProduct, layout: &Layout, lowering: Lowerin
             let tokens = group(m);
             let sums = 2 * product.w_bits as usize * fragments(product.a_bits, tokens);
             Tile { tokens, columns: columns(layout, SUMS / sums, product.w_bits), ..ONE_WARP }
+        }
+        (Lowering::IntegerGroup, _) => {
+            let groups = if product.block.is_some() { 4 } else { 16 };
+            Tile { tokens: 8, groups, columns: 4, warps_m: 1, warps_n: 8, warps_k: 1, stages: 4 }
         }
         (Lowering::Integer, ..=8) => Tile { tokens: 8, columns: 2, ..ONE_WARP },
         (Lowering::Integer, ..=32) => Tile { tokens: 8, groups: 4, columns: 2, warps_n: 4, stages: 4, ..ONE_WARP },
@@ -123,12 +132,13 @@ pub fn fits(arch: Arch, product: &BitProduct, lowering: Lowering, tile: Tile) ->
     let spec = MatmulSpec { product: *product, lowering, tile, store: Store::Raw };
     let has = match lowering {
         Lowering::Binary => arch.has_binary_mma(),
-        Lowering::BinaryGroup => arch.has_group_mma() && tile.team().is_multiple_of(4),
-        Lowering::Integer => tile.tokens == 8 && tile.columns.is_multiple_of(2),
+        Lowering::BinaryGroup | Lowering::IntegerGroup => arch.has_group_mma() && tile.warps_n.is_multiple_of(4),
+        Lowering::Integer => true,
     };
     let shape = [tile.groups, tile.columns, tile.warps_m, tile.warps_n, tile.warps_k].iter().all(|&count| count > 0);
     let whole = [1, 2, 4, 8].contains(&tile.tokens) && tile.stages >= 2 && (tile.team() == 1 || tile.warps_k == 1);
-    has && shape && whole && tile.threads() <= 1024 && spec.shared_bytes() <= arch.shared_bytes()
+    let bytes = !lowering.takes_bytes() || tile.tokens == 8 && tile.columns.is_multiple_of(2);
+    has && bytes && shape && whole && tile.threads() <= 1024 && spec.shared_bytes() <= arch.shared_bytes()
 }
 
 /// The ending that these steps are, as far as a kernel goes, and how many steps that is.

@@ -4,6 +4,7 @@
 
 pub mod abi;
 pub mod arch;
+pub mod check;
 pub mod choose;
 mod cluster;
 pub mod code;

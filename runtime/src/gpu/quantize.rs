@@ -47,6 +47,8 @@ impl Source {
 pub enum Form {
     /// Bytes, for [`Lowering::Integer`].
     Bytes,
+    /// Bytes in groups of eight rows, for [`Lowering::IntegerGroup`].
+    Groups,
     /// Planes of groups of so many rows.
     Planes(u8),
 }
@@ -79,6 +81,7 @@ impl QuantizeSpec {
     pub fn of(matmul: &MatmulSpec, source: Source, levels: Levels, given: bool) -> Self {
         let form = match matmul.lowering {
             Lowering::Integer => Form::Bytes,
+            Lowering::IntegerGroup => Form::Groups,
             _ => Form::Planes(matmul.tile.tokens),
         };
         QuantizeSpec { source, bits: matmul.a_bits, levels, given, form, block: matmul.block }
@@ -87,6 +90,7 @@ impl QuantizeSpec {
     pub fn symbol(&self) -> String {
         let form = match self.form {
             Form::Bytes => "bytes".to_string(),
+            Form::Groups => "groups".to_string(),
             Form::Planes(tokens) => format!("planes{tokens}"),
         };
         let block = self.block.map_or(String::new(), |size| format!("_g{size}"));
@@ -97,6 +101,7 @@ impl QuantizeSpec {
     pub fn tokens(&self) -> usize {
         match self.form {
             Form::Bytes => 1,
+            Form::Groups => 8,
             Form::Planes(tokens) => tokens.into(),
         }
     }
@@ -124,6 +129,7 @@ impl fmt::Display for QuantizeSpec {
         write!(f, "quantize {} a{} {}, ", self.source.name(), self.bits, self.levels.name())?;
         match self.form {
             Form::Bytes => f.write_str("bytes"),
+            Form::Groups => f.write_str("groups of bytes"),
             Form::Planes(tokens) => write!(f, "planes of {tokens}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Rows of activations as kernels read them, packed on the host: what the kernels that quantize on the device write.
 
-use super::spec::{CHUNK, FRAGMENT, Layout, Lowering, MatmulSpec, bit_of};
+use super::spec::{CHUNK, FRAGMENT, Layout, Lowering, MatmulSpec, bit_of, byte_of};
 use crate::bit_product::ByteCode;
 
 /// Packed rows.
@@ -39,6 +39,10 @@ fn put(spec: &MatmulSpec, layout: &Layout, m: usize, out: &mut [u8], (row, at): 
     }
     let (tokens, (word, bit)) = (spec.tile.tokens as usize, bit_of(at % CHUNK));
     let group = (at / CHUNK * m.div_ceil(tokens) + row / tokens) * spec.group_bytes();
+    if spec.lowering == Lowering::IntegerGroup {
+        out[group + byte_of(row, at % CHUNK)] = byte;
+        return;
+    }
     for plane in 0..spec.a_bits as usize {
         let line = plane * tokens + row % tokens;
         let start = group + line / 8 * FRAGMENT + (line % 8 * 4 + word) * 4;

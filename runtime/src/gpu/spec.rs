@@ -9,6 +9,8 @@
 //!
 //! Activations: `step_a [cw] Σ b` is `[row][block]`, `ca` and the scale `[row]`. The bytes `b` are
 //! - for [`Lowering::Integer`] as they are, `[row][element]`;
+//! - for [`Lowering::IntegerGroup`] in groups of eight rows, `[chunk][row / 8][unit][row % 8][16]`: byte `4 j + r` of unit `u` is element
+//!   `32 j + 4 u + r` of the chunk;
 //! - else bit planes `[chunk][row / tokens][fragment][8][word]`: the bits of a group of `tokens` rows, plane by plane and in a plane row
 //!   by row, are the lines of `fragments` fragments; lines without plane are 0.
 
@@ -34,18 +36,29 @@ pub enum Lowering {
     BinaryGroup,
     /// `mma` of bytes, weights unpacked in registers.
     Integer,
+    /// `wgmma` of bytes, by groups of four warps, weights unpacked in registers.
+    IntegerGroup,
 }
 
 impl Lowering {
     /// All of them.
-    pub const ALL: [Lowering; 3] = [Lowering::Binary, Lowering::BinaryGroup, Lowering::Integer];
+    pub const ALL: [Lowering; 4] = [Lowering::Binary, Lowering::BinaryGroup, Lowering::Integer, Lowering::IntegerGroup];
     /// Its name in reports and tuning tables.
     pub fn name(self) -> &'static str {
         match self {
             Lowering::Binary => "binary",
             Lowering::BinaryGroup => "group",
             Lowering::Integer => "integer",
+            Lowering::IntegerGroup => "integer_group",
         }
+    }
+    /// Whether activations are bytes.
+    pub fn takes_bytes(self) -> bool {
+        matches!(self, Lowering::Integer | Lowering::IntegerGroup)
+    }
+    /// Whether groups of four warps work together.
+    pub fn takes_groups(self) -> bool {
+        matches!(self, Lowering::BinaryGroup | Lowering::IntegerGroup)
     }
     /// The lowering called `name`.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -193,8 +206,8 @@ impl MatmulSpec {
     /// Bytes that a chunk of the activations of a group of rows takes.
     pub fn group_bytes(&self) -> usize {
         match self.lowering {
-            Lowering::Integer => self.tile.tokens as usize * CHUNK,
-            _ => self.fragments() * FRAGMENT,
+            Lowering::Integer | Lowering::IntegerGroup => self.tile.tokens as usize * CHUNK,
+            Lowering::Binary | Lowering::BinaryGroup => self.fragments() * FRAGMENT,
         }
     }
     /// Chunks of a stage.
@@ -238,6 +251,15 @@ impl MatmulSpec {
             Lowering::Integer => m * layout.chunks * CHUNK,
             _ => layout.chunks * m.div_ceil(self.tile.tokens.into()) * self.group_bytes(),
         }
+    }
+    /// Where the blocks of every team begin and the last ends, for one block of threads along k; without scale blocks all are one.
+    pub fn team_bounds(&self, layout: &Layout) -> Vec<usize> {
+        if self.block.is_none() {
+            return vec![0, 1];
+        }
+        let (per_chunk, unit) = ((CHUNK / layout.padded_block).max(1), (layout.padded_block / CHUNK).max(1));
+        let (units, teams) = (layout.chunks / unit, self.tile.warps_k as usize);
+        (0..=teams).map(|team| (units * team / teams * per_chunk).min(layout.blocks)).collect()
     }
     /// Parts that [`Store::Raw`] stores, when `parts` blocks of threads share k.
     pub fn raw_parts(&self, layout: &Layout, parts: usize) -> usize {
@@ -330,6 +352,12 @@ impl Layout {
     pub fn block_range(&self, g: usize) -> std::ops::Range<usize> {
         g * self.block..((g + 1) * self.block).min(self.k)
     }
+}
+
+/// Where in a group of eight rows of a chunk, for [`Lowering::IntegerGroup`], element `k` of row `row` lies.
+pub fn byte_of(row: usize, k: usize) -> usize {
+    let (j, u, r) = (k / 32, k % 32 / 4, k % 4);
+    u * 128 + row % 8 * 16 + 4 * j + r
 }
 
 /// Elements that a scale block of `size` takes.

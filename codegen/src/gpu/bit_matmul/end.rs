@@ -46,6 +46,10 @@ impl<'c> Kernel<'_, 'c> {
         let owners = build.i32((i32::from(tile.tokens) / 2).max(1));
         Ok(Rows { rows, owns: build.below(own, owners)? })
     }
+    /// No rows, for a loop that ends no blocks: what describes rows would only take registers in it.
+    pub(super) fn no_rows(&self) -> Rows<'c> {
+        Rows { rows: vec![], owns: self.build.context.bool_type().const_zero() }
+    }
     /// The row of a group that is in a slot of the lanes `4 c + own`.
     fn token(&self, own: IntValue<'c>, slot: usize) -> Result<IntValue<'c>> {
         let build = self.build;

@@ -4,7 +4,7 @@
 //! chunk is multiplied, those of the other stages arrive.
 
 use super::args::Args;
-use super::{binary, group, integer};
+use super::{binary, group, integer, integer_group};
 use crate::gpu::build::{Axis, Build, Result};
 use inkwell::IntPredicate;
 use inkwell::values::{BasicValueEnum, IntValue, PointerValue};
@@ -56,7 +56,7 @@ pub(super) fn emit(build: &Build<'_>, spec: &MatmulSpec) -> Result<()> {
     let pieces = kernel.pieces()?;
     let ring = kernel.ring()?;
     kernel.fill(&pieces, ring, begin, end)?;
-    let rows = kernel.rows()?;
+    let rows_of_blocks = if spec.block.is_some() { kernel.rows()? } else { kernel.no_rows() };
     let (slot, zero) = (build.i32(0), BasicValueEnum::from(build.i32(0)));
     let mut carried = vec![slot.into()];
     carried.extend(vec![zero; kernel.carried_sums()]);
@@ -68,10 +68,11 @@ pub(super) fn emit(build: &Build<'_>, spec: &MatmulSpec) -> Result<()> {
         kernel.refill(&pieces, ring, slot, chunk, end)?;
         let stage = build.offset(ring, slot)?;
         let mut next = vec![kernel.next_slot(slot)?.into()];
-        next.extend(kernel.chunks(stage, (chunk, end), &rows, &carried[1..])?);
+        next.extend(kernel.chunks(stage, (chunk, end), &rows_of_blocks, &carried[1..])?);
         Ok(next)
     })?;
     let (sums, results) = last[1..].split_at(kernel.carried_sums());
+    let rows = if spec.block.is_some() { rows_of_blocks } else { kernel.rows()? };
     kernel.end(&rows, sums, results)?;
     build.end()
 }
@@ -255,7 +256,7 @@ impl<'k, 'c> Kernel<'k, 'c> {
         build.select(is_last, build.i32(0), build.plus(slot, bytes)?)
     }
     fn team_barrier(&self) -> Result<()> {
-        if self.spec.lowering == Lowering::BinaryGroup {
+        if self.spec.lowering.takes_groups() {
             self.build.show_copies()?;
         }
         if self.spec.tile.team() == 1 { self.build.warp_barrier() } else { self.build.barrier() }
@@ -278,8 +279,8 @@ impl<'k, 'c> Kernel<'k, 'c> {
     }
     fn n_sums(&self) -> usize {
         match self.spec.lowering {
-            Lowering::Integer => integer::n_sums(self.spec),
-            _ => binary::n_sums(self.spec),
+            Lowering::Integer | Lowering::IntegerGroup => integer::n_sums(self.spec),
+            Lowering::Binary | Lowering::BinaryGroup => binary::n_sums(self.spec),
         }
     }
     /// Multiplies the chunks of a stage that begins with the first of `chunk`, up to the second: the next of what the loop carries.
@@ -349,13 +350,22 @@ impl<'k, 'c> Kernel<'k, 'c> {
         let build = self.build;
         let (sums, results) = carried.split_at(self.carried_sums());
         let sums: Vec<IntValue<'c>> = sums.iter().map(|sum| sum.into_int_value()).collect();
-        let sums = self.step(stage, None, &sums)?;
+        let sums = self.step_of_block(stage, &sums)?;
         let is_last = build.is(build.modulo(chunk, chunks)?, IntPredicate::EQ, build.i32(chunks as i32 - 1))?;
         let next = [values(&sums), results.to_vec()].concat();
         build.change(is_last, &next, |_| {
             let results = self.end_block(rows, build.over(chunk, chunks)?, &sums, results)?;
             Ok([vec![build.i32(0).into(); sums.len()], results].concat())
         })
+    }
+    /// Adds the products of one of several chunks. Accumulators of groups of warps are not to be reset under a condition, so products
+    /// begin with 0 there.
+    fn step_of_block(&self, stage: &Stage<'c>, sums: &[IntValue<'c>]) -> Result<Vec<IntValue<'c>>> {
+        if !self.spec.lowering.takes_groups() {
+            return self.step(stage, None, sums);
+        }
+        let products = self.step(stage, None, &vec![self.build.i32(0); sums.len()])?;
+        products.into_iter().zip(sums).map(|(product, &sum)| self.build.add(product, sum)).collect()
     }
     /// The last blocks of the last chunk may not exist.
     fn end_padded_block(
@@ -392,13 +402,14 @@ impl<'k, 'c> Kernel<'k, 'c> {
             Lowering::Integer => integer::step(self, stage, mask, sums),
             Lowering::Binary => binary::step(self, stage, mask, sums),
             Lowering::BinaryGroup => group::step(self, (stage, None), mask, sums),
+            Lowering::IntegerGroup => integer_group::step(self, stage, mask, sums),
         }
     }
     /// `Σ b u` of every result of the thread: column by column of fragments, group by group, slot by slot.
     pub(super) fn reduce(&self, sums: &[IntValue<'c>]) -> Result<Vec<IntValue<'c>>> {
         match self.spec.lowering {
-            Lowering::Integer => Ok(integer::reduce(self.spec, sums)),
-            _ => binary::reduce(self, sums),
+            Lowering::Integer | Lowering::IntegerGroup => Ok(integer::reduce(self.spec, sums)),
+            Lowering::Binary | Lowering::BinaryGroup => binary::reduce(self, sums),
         }
     }
 }

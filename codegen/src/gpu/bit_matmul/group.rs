@@ -7,7 +7,7 @@
 use super::binary::load;
 use super::frame::{Kernel, Stage};
 use crate::gpu::build::Result;
-use inkwell::values::{BasicValueEnum, IntValue};
+use inkwell::values::{BasicValueEnum, IntValue, PointerValue};
 use mokume_runtime::gpu::spec::FRAGMENT;
 
 /// Fragments of activations that one product may take, most first.
@@ -97,12 +97,15 @@ fn product<'c>(
     Ok(())
 }
 
-/// Where the activations lie: their address, the distance of the second chunk, the distance of fragments.
 fn descriptor<'c>(kernel: &Kernel<'_, 'c>, stage: &Stage<'c>, fragment: usize, halves: usize) -> Result<IntValue<'c>> {
+    matrix(kernel, kernel.build.offset_by(stage.activations, fragment * FRAGMENT)?, halves, FRAGMENT)
+}
+
+/// The descriptor of a matrix in shared memory: where it begins, the distance of its halves along k, the distance of eight lines.
+pub(super) fn matrix<'c>(kernel: &Kernel<'_, 'c>, start: PointerValue<'c>, halves: usize, eights: usize) -> Result<IntValue<'c>> {
     let build = kernel.build;
-    let start = build.offset_by(stage.activations, fragment * FRAGMENT)?;
     let address = build.at.build_ptr_to_int(start, build.long(), "")?;
     let address = build.and(build.shr(address, 4)?, build.i64(0x3fff))?;
-    let distances = (halves as i64 / 16) << 16 | (FRAGMENT as i64 / 16) << 32;
+    let distances = (halves as i64 / 16) << 16 | (eights as i64 / 16) << 32;
     build.or(address, build.i64(distances))
 }

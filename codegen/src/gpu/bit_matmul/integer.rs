@@ -61,7 +61,7 @@ fn bytes<'c>(kernel: &Kernel<'_, 'c>, base: PointerValue<'c>, group: usize, mask
 }
 
 /// The lane's 32 weights of a column, four to a word.
-fn weights<'c>(kernel: &Kernel<'_, 'c>, base: PointerValue<'c>, column: usize) -> Result<Vec<IntValue<'c>>> {
+pub(super) fn weights<'c>(kernel: &Kernel<'_, 'c>, base: PointerValue<'c>, column: usize) -> Result<Vec<IntValue<'c>>> {
     let (build, bits) = (kernel.build, kernel.spec.w_bits as usize);
     let load = |plane: usize| {
         let fragment = build.offset_by(base, (column * bits + plane) * FRAGMENT)?;

@@ -8,6 +8,7 @@ mod finish;
 mod frame;
 mod group;
 mod integer;
+mod integer_group;
 
 use super::build::{Build, Result};
 use mokume_runtime::gpu::spec::{FinishSpec, MatmulSpec};

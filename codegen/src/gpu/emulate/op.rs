@@ -51,8 +51,8 @@ pub(super) enum Op {
     LoadMatrix { count: u8, transposed: bool },
     /// Adds a matrix product.
     Mma(Mma),
-    /// Begins a product of bits of a group of four warps, of so many columns.
-    GroupMma { n: u16 },
+    /// Begins products of a group of four warps, of so many columns: one of bits, or four of bytes.
+    GroupMma { n: u16, bytes: bool },
     /// Waits for the threads of a block.
     Barrier { counted: bool, reduce: Option<Vote> },
 }
@@ -149,8 +149,10 @@ impl Op {
             _ if name.starts_with("llvm.memset.") => return Some(Op::MemFill),
             _ => {}
         }
-        if let Some(n) = name.strip_prefix("mokume.gpu.wgmma.m64k256.and.popc.n") {
-            return n.parse().ok().map(|n| Op::GroupMma { n });
+        for (prefix, bytes) in [("mokume.gpu.wgmma.m64k256.and.popc.n", false), ("mokume.gpu.wgmma.m64k128.u8.s8.n", true)] {
+            if let Some(n) = name.strip_prefix(prefix) {
+                return n.parse().ok().map(|n| Op::GroupMma { n, bytes });
+            }
         }
         let name = name.strip_prefix("llvm.nvvm.")?;
         thread_op(name).or_else(|| warp_op(name)).or_else(|| barrier(name))
@@ -356,7 +358,7 @@ mod tests {
             ("llvm.nvvm.shfl.sync.bfly.i32p", Op::Shuffle { mode: Shuffle::Xor, predicate: true }),
             ("llvm.nvvm.barrier.cta.sync.aligned.all", Op::Barrier { counted: false, reduce: None }),
             ("llvm.nvvm.cp.async.ca.shared.global.4.s", Op::CopyAsync { bytes: 4, counted: true }),
-            ("mokume.gpu.wgmma.m64k256.and.popc.n64", Op::GroupMma { n: 64 }),
+            ("mokume.gpu.wgmma.m64k256.and.popc.n64", Op::GroupMma { n: 64, bytes: false }),
             ("llvm.nvvm.vote.ballot.sync", Op::Vote(Vote::Ballot)),
             ("llvm.nvvm.ex2.approx.ftz.f32", Op::Math(Math::Exp2)),
             ("llvm.nvvm.rsqrt.approx.ftz.f", Op::Math(Math::ReciprocalSqrt)),

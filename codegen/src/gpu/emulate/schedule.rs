@@ -182,11 +182,11 @@ fn groups(block: &mut Block<'_>) -> Result<bool, Fail> {
     let mut any = false;
     for first in (0..block.threads.len()).step_by(GROUP) {
         let Some(call) = block.threads[first].waiting else { continue };
-        let Op::GroupMma { n } = call.op else { continue };
+        let Op::GroupMma { n, bytes } = call.op else { continue };
         let calls: Option<Vec<Call>> = (first..first + GROUP).map(|thread| same_call(block, thread, &call)).collect();
         let Some(calls) = calls else { continue };
         any = true;
-        wgmma::run(block, first, &calls, n.into()).map_err(|(stop, thread)| (stop, thread, call.site))?;
+        wgmma::run(block, first, &calls, (n.into(), bytes)).map_err(|(stop, thread)| (stop, thread, call.site))?;
         block.threads[first..first + GROUP].iter_mut().for_each(|thread| thread.waiting = None);
     }
     Ok(any)

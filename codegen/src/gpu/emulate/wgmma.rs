@@ -11,12 +11,17 @@
 use super::block::{Block, Call};
 use super::clock::WARP;
 use super::fault::{FaultKind, Stop};
+use super::thread_op::dot_bytes;
 use std::collections::VecDeque;
 
 /// Threads of a group.
 pub(super) const GROUP: usize = 4 * WARP;
-/// Registers of A.
+/// Registers of A of a product.
 const A: usize = 4;
+/// Products of 32 bytes that `mokume.gpu.wgmma.m64k128.u8.s8` stands for, each with registers of its own.
+const BYTE_STEPS: usize = 4;
+/// By how much the matrix of each begins further on, as a descriptor counts.
+const BYTE_UNITS: u64 = 2 * 128 / 16;
 
 /// Products that a thread takes part in and has not waited for.
 #[derive(Default)]
@@ -59,25 +64,40 @@ pub(super) fn check_waited(block: &Block<'_>) -> Result<(), Stop> {
     }
 }
 
-/// Runs a product of `n` columns of the group that begins with thread `first`: operands are four registers of A, the descriptor
-/// of B, the accumulators. A fault comes with its thread.
-pub(super) fn run(block: &mut Block<'_>, first: usize, calls: &[Call], n: usize) -> Result<(), (Stop, usize)> {
+/// Runs products of `n` columns of the group that begins with thread `first`: operands are the registers of A, the descriptor of B,
+/// the accumulators. A fault comes with its thread.
+pub(super) fn run(block: &mut Block<'_>, first: usize, calls: &[Call], (n, bytes): (usize, bool)) -> Result<(), (Stop, usize)> {
     for (index, _) in calls.iter().enumerate() {
         check_fence(block, first + index).map_err(|stop| (stop, first + index))?;
     }
-    check_descriptors(calls).map_err(|(stop, index)| (stop, first + index))?;
-    let b = Matrix::of(calls[0].arg(A));
-    let lines = load(block, first, &b, n)?;
-    for (index, call) in calls.iter().enumerate() {
-        let (rows, lane) = (rows(calls, index / WARP * WARP), index % WARP);
-        for i in 0..n / 2 {
-            let row = lane / 4 + 8 * (i % 4 / 2);
-            let column = 8 * (i / 4) + 2 * (lane % 4) + i % 2;
-            let dot: u32 = rows[row].iter().zip(&lines[column]).map(|(a, b)| (a & b).count_ones()).sum();
-            call.give(i, call.word(A + 1 + i).wrapping_add(dot).into());
+    let steps = if bytes { BYTE_STEPS } else { 1 };
+    check_descriptors(calls, A * steps).map_err(|(stop, index)| (stop, first + index))?;
+    let mut sums = vec![vec![0u32; n / 2]; calls.len()];
+    for step in 0..steps {
+        let b = Matrix::of(calls[0].arg(A * steps) + step as u64 * BYTE_UNITS);
+        let lines = load(block, first, &b, n)?;
+        for (index, sums) in sums.iter_mut().enumerate() {
+            let (rows, lane) = (rows(calls, index / WARP * WARP, A * step), index % WARP);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let row = lane / 4 + 8 * (i % 4 / 2);
+                let column = 8 * (i / 4) + 2 * (lane % 4) + i % 2;
+                *sum = sum.wrapping_add(dot(&rows[row], &lines[column], bytes));
+            }
         }
     }
+    for (call, sums) in calls.iter().zip(sums) {
+        sums.into_iter().enumerate().for_each(|(i, sum)| call.give(i, call.word(A * steps + 1 + i).wrapping_add(sum).into()));
+    }
     Ok(())
+}
+
+/// Of unsigned by signed bytes, or of bits.
+fn dot(a: &[u32; 8], b: &[u32; 8], bytes: bool) -> u32 {
+    let pairs = a.iter().zip(b);
+    match bytes {
+        true => pairs.fold(0, |sum, (&a, &b)| sum.wrapping_add(dot_bytes(a, b, false, true) as u32)),
+        false => pairs.map(|(a, b)| (a & b).count_ones()).sum(),
+    }
 }
 
 fn check_fence(block: &Block<'_>, thread: usize) -> Result<(), Stop> {
@@ -87,20 +107,20 @@ fn check_fence(block: &Block<'_>, thread: usize) -> Result<(), Stop> {
     }
 }
 
-fn check_descriptors(calls: &[Call]) -> Result<(), (Stop, usize)> {
-    match calls.iter().position(|call| call.arg(A) != calls[0].arg(A)) {
+fn check_descriptors(calls: &[Call], at: usize) -> Result<(), (Stop, usize)> {
+    match calls.iter().position(|call| call.arg(at) != calls[0].arg(at)) {
         Some(index) => Err((Stop::new(FaultKind::Divergence, "has another matrix descriptor than the rest of its group of warps"), index)),
         None => Ok(()),
     }
 }
 
-/// The 16 rows of A that the warp whose first call is `first` holds.
-fn rows(calls: &[Call], first: usize) -> [[u32; 8]; 16] {
+/// The 16 rows of A that the warp whose first call is `first` holds, in four registers from `at` on.
+fn rows(calls: &[Call], first: usize, at: usize) -> [[u32; 8]; 16] {
     let mut rows = [[0; 8]; 16];
     for (lane, call) in calls[first..first + WARP].iter().enumerate() {
         let (g, t) = (lane / 4, lane % 4);
-        (rows[g][t], rows[g + 8][t]) = (call.word(0), call.word(1));
-        (rows[g][t + 4], rows[g + 8][t + 4]) = (call.word(2), call.word(3));
+        (rows[g][t], rows[g + 8][t]) = (call.word(at), call.word(at + 1));
+        (rows[g][t + 4], rows[g + 8][t + 4]) = (call.word(at + 2), call.word(at + 3));
     }
     rows
 }

@@ -89,13 +89,14 @@ fn add_word<'c>(
     let build = row.build;
     let lane = build.lane()?;
     let in_word = match row.spec.form {
-        Form::Bytes => lane,
+        Form::Bytes | Form::Groups => lane,
         Form::Planes(_) => build.add(build.times(build.modulo(lane, 8)?, 4)?, build.over(lane, 8)?)?,
     };
     let place = build.add(build.times(word, WORD)?, in_word)?;
     let byte = byte(row, values, line, place)?;
     match row.spec.form {
         Form::Bytes => store_byte(row, place, byte)?,
+        Form::Groups => store_in_group(row, word, byte)?,
         Form::Planes(tokens) => store_planes(row, word, byte, tokens.into())?,
     }
     let signed = build.at.build_right_shift(build.shl(byte, 24)?, build.i32(24), true, "")?;
@@ -122,6 +123,20 @@ fn store_byte<'c>(row: &Row<'_, 'c>, place: IntValue<'c>, byte: IntValue<'c>) ->
     let build = row.build;
     let start = build.mul(build.widen(row.index)?, build.times(build.widen(row.args.chunks)?, CHUNK)?)?;
     let to = build.offset(row.args.activations, build.add(start, build.widen(place)?)?)?;
+    build.store(to, build.at.build_int_truncate(byte, build.context.i8_type(), "")?)
+}
+
+/// Element `4 u + r` of word `j` is byte `4 j + r` of its row in unit `u`.
+fn store_in_group<'c>(row: &Row<'_, 'c>, word: IntValue<'c>, byte: IntValue<'c>) -> Result<()> {
+    let build = row.build;
+    let (unit, rest) = (build.over(build.lane()?, 4)?, build.modulo(build.lane()?, 4)?);
+    let groups = build.over(build.plus(row.args.m, 7)?, 8)?;
+    let chunk = build.widen(build.over(word, CHUNK / WORD)?)?;
+    let group = build.add(build.mul(chunk, build.widen(groups)?)?, build.widen(build.over(row.index, 8)?)?)?;
+    let line = build.add(build.times(unit, 128)?, build.times(build.modulo(row.index, 8)?, 16)?)?;
+    let in_line = build.add(build.times(build.modulo(word, CHUNK / WORD)?, 4)?, rest)?;
+    let at = build.add(build.times(group, 8 * CHUNK)?, build.widen(build.add(line, in_line)?)?)?;
+    let to = build.offset(row.args.activations, at)?;
     build.store(to, build.at.build_int_truncate(byte, build.context.i8_type(), "")?)
 }
 
