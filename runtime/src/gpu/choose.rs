@@ -91,7 +91,11 @@ pub fn tile(arch: Arch, product: &BitProduct, layout: &Layout, lowering: Lowerin
             Tile { tokens, columns: columns(layout, SUMS / sums, product.w_bits), ..ONE_WARP }
         }
         (Lowering::IntegerGroup, _) => {
-            let groups = if product.block.is_some() { 4 } else { 16 };
+            let groups = match product.block {
+                Some(_) => 4,
+                None if product.w_zero || product.a_center => 8,
+                None => 16,
+            };
             Tile { tokens: 8, groups, columns: 4, warps_m: 1, warps_n: 8, warps_k: 1, stages: 4 }
         }
         (Lowering::Integer, ..=8) => Tile { tokens: 8, columns: 2, ..ONE_WARP },

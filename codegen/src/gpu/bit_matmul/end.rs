@@ -21,7 +21,6 @@ struct Row<'c> {
     exists: IntValue<'c>,
     /// The row, or the last one if there is none.
     clamped: IntValue<'c>,
-    center: Option<IntValue<'c>>,
 }
 
 /// What a column has for a block.
@@ -63,8 +62,7 @@ impl<'c> Kernel<'_, 'c> {
     fn row(&self, index: IntValue<'c>) -> Result<Row<'c>> {
         let build = self.build;
         let clamped = build.least(index, build.sub(self.args.m, build.i32(1))?)?;
-        let center = self.spec.a_center.then(|| build.load_int(build.word_at(self.args.centers, clamped)?));
-        Ok(Row { index, exists: build.below(index, self.args.m)?, clamped, center: center.transpose()? })
+        Ok(Row { index, exists: build.below(index, self.args.m)?, clamped })
     }
     /// The column of a fragment that the lane has.
     fn column(&self, fragment: usize) -> Result<IntValue<'c>> {
@@ -90,19 +88,25 @@ impl<'c> Kernel<'_, 'c> {
         let next = results.iter().zip(terms).map(|(result, term)| self.build.fadd(result.into_float_value(), term));
         next.map(|value| Ok(value?.into())).collect()
     }
-    /// `acc * scale_w` of every result.
+    /// `acc * scale_w` of every result; row by row, so that few numbers of rows are held at once.
     fn terms(&self, rows: &Rows<'c>, block: IntValue<'c>, sums: &[IntValue<'c>]) -> Result<Vec<FloatValue<'c>>> {
         let build = self.build;
-        let corrections = rows.rows.iter().map(|row| self.correction(row, block)).collect::<Result<Vec<_>>>()?;
-        let mut terms = Vec::with_capacity(sums.len());
-        for (fragment, sums) in sums.chunks(rows.rows.len()).enumerate() {
-            let column = self.load_column(self.column(fragment)?, block)?;
-            for ((row, &correction), &sum) in rows.rows.iter().zip(&corrections).zip(sums) {
-                let acc = accumulator(build, self.spec.shift, sum, correction, row.center, &column)?;
-                terms.push(build.fmul(build.to_float(acc)?, column.scale)?);
+        let columns = (0..self.spec.tile.columns as usize).map(|fragment| self.load_column(self.column(fragment)?, block));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let mut terms = vec![build.f32(0.0); sums.len()];
+        for (r, row) in rows.rows.iter().enumerate() {
+            let (correction, center) = (self.correction(row, block)?, self.center(row)?);
+            for (fragment, column) in columns.iter().enumerate() {
+                let i = fragment * rows.rows.len() + r;
+                let acc = accumulator(build, self.spec.shift, sums[i], correction, center, column)?;
+                terms[i] = build.fmul(build.to_float(acc)?, column.scale)?;
             }
         }
         Ok(terms)
+    }
+    fn center(&self, row: &Row<'c>) -> Result<Option<IntValue<'c>>> {
+        let load = || self.build.load_int(self.build.word_at(self.args.centers, row.clamped)?);
+        self.spec.a_center.then(load).transpose()
     }
     fn correction(&self, row: &Row<'c>, block: IntValue<'c>) -> Result<IntValue<'c>> {
         let build = self.build;
