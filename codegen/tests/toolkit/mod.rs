@@ -1,5 +1,7 @@
 //! NVIDIA's assembler and disassembler, where they are installed.
 
+#![allow(clippy::print_stdout, dead_code, reason = "says when it skips; shared by several tests")]
+
 use mokume_runtime::gpu::arch::Arch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
