@@ -5,7 +5,7 @@ use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::types::Elem;
 use mokume_runtime::profile::Event;
 use mokume_runtime::program::Program;
-use mokume_runtime::session::{Outputs, Session};
+use mokume_runtime::session::Session;
 use mokume_runtime::tensor::Tensor;
 use std::sync::Arc;
 
@@ -34,6 +34,14 @@ impl Generator {
     ///
     /// Errors  `generate::model` when the model is not a language model that mokume can drive.
     pub fn new(session: Session, sampling: Sampling) -> Result<Self, Report> {
+        Self::check(&session)?;
+        let stateful = !session.program().module.main().states.is_empty();
+        Ok(Generator { session, stateful, tokens: Vec::new(), random: SplitMix(sampling.seed), sampling })
+    }
+    /// Whether a session is of a language model that mokume can drive.
+    ///
+    /// Errors  as [`Generator::new`].
+    pub fn check(session: &Session) -> Result<(), Report> {
         let known = ["input_ids", "attention_mask", "position_ids"];
         let strange = session.inputs().iter().find(|port| !known.contains(&port.name.as_str())).map(|port| port.name.clone());
         if let Some(name) = strange {
@@ -47,23 +55,25 @@ impl Generator {
         if !session.outputs().iter().any(|port| port.name == "logits") || !session.inputs().iter().any(|port| port.name == "input_ids") {
             return Err(Diagnostic::input("generate::model", "the model has no input \"input_ids\" or no output \"logits\"").into());
         }
-        let stateful = !session.program().module.main().states.is_empty();
-        Ok(Generator { session, stateful, tokens: Vec::new(), random: SplitMix(sampling.seed), sampling })
+        Ok(())
     }
     /// Feeds `tokens` and gives the next one.
     ///
     /// Errors  when the run fails.
     pub fn feed(&mut self, tokens: &[i64]) -> Result<i64, Report> {
         let logits = self.step(tokens)?;
-        Ok(self.choose(&logits))
+        let (all, vocabulary) = (logits.slice::<f32>(), logits.dims()[2]);
+        Ok(self.choose(&all[all.len() - vocabulary..]))
     }
-    /// Feeds `tokens` and gives the logits of the next one.
+    /// Feeds `tokens` and gives the logits `[1, rows, vocabulary]`; the last row is that of the next token.
     ///
     /// Errors  when the run fails.
-    pub fn step(&mut self, tokens: &[i64]) -> Result<Vec<f32>, Report> {
+    pub fn step(&mut self, tokens: &[i64]) -> Result<Tensor, Report> {
         let inputs = self.take(tokens);
         let outputs = self.session.run(&inputs)?;
-        last_logits(outputs)
+        let logits = outputs.into_iter().find(|output| output.0 == "logits").map(|output| output.1);
+        let logits = logits.filter(|l| l.elem() == Elem::F32 && l.rank() == 3 && !l.is_empty());
+        Ok(logits.ok_or_else(|| Diagnostic::input("generate::logits", "\"logits\" is not a float tensor of rank 3"))?)
     }
     /// As [`Generator::step`], giving when every node ran.
     ///
@@ -110,15 +120,6 @@ impl Generator {
         });
         order[chosen.unwrap_or(0)] as i64
     }
-}
-
-/// The logits after the last token.
-fn last_logits(outputs: Outputs) -> Result<Vec<f32>, Report> {
-    let logits = outputs.into_iter().find(|output| output.0 == "logits").map(|output| output.1);
-    let logits = logits.filter(|l| l.elem() == Elem::F32 && l.rank() == 3 && !l.is_empty());
-    let logits = logits.ok_or_else(|| Diagnostic::input("generate::logits", "\"logits\" is not a float tensor of rank 3"))?;
-    let all = logits.slice::<f32>();
-    Ok(all[all.len() - logits.dims()[2]..].to_vec())
 }
 
 /// Index of the largest; the first of equals.

@@ -125,7 +125,7 @@ struct Text {
 impl Text {
     fn of(generator: &mut Generator) -> Result<Self, Report> {
         generator.reset();
-        let vocabulary = generator.step(&[1])?.len().max(1) as u64;
+        let vocabulary = generator.step(&[1])?.dims()[2] as u64;
         Ok(Text { random: SplitMix(0), vocabulary })
     }
     fn tokens(&mut self, count: usize) -> Vec<i64> {
