@@ -8,9 +8,9 @@ mod reference;
 use bytes::Bytes;
 use mokume_codegen::cpu::compile;
 use mokume_codegen::kernel::pack::{Weights, pack};
-use mokume_codegen::kernel::{BitProduct, ByteCode, KernelSpec, LANES, Store, Strategy};
+use mokume_codegen::kernel::{BitProduct, ByteCode, KernelSpec, LANES, ScaleFormat, Store, Strategy};
 use mokume_ir::quant::Levels;
-use mokume_runtime::cpu::call::Product;
+use mokume_runtime::cpu::call::{Product, multiply};
 use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::cpu::loader::Code;
 use mokume_runtime::cpu::rows::{RowPacker, Rows};
@@ -59,7 +59,7 @@ fn spec(case: &Case, strategy: Strategy, store: Store) -> KernelSpec {
         a_center: code.center != 0 || case.a_zeros.iter().any(|&zero| zero != 0),
         block: case.block,
     };
-    KernelSpec { product, strategy, store }
+    KernelSpec { product, strategy, scales: ScaleFormat::of(&case.w_scales), store }
 }
 
 /// Packed operands of a case for one kernel, the same at every level.
@@ -108,7 +108,7 @@ fn check(case: &Case, operands: &Operands, code: &Code, sums: &[i32]) {
         }
         Store::Scaled => {
             let mut out = vec![0f32; case.m * case.n];
-            product.multiply(&operands.rows, &mut out);
+            multiply([(&product, &mut out[..])], &operands.rows);
             compare(case, &operands.spec, bytemuck::cast_slice(&out).chunks(case.n), bytemuck::cast_slice(&case.outputs(sums)));
         }
     }

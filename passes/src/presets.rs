@@ -28,8 +28,9 @@ macro_rules! canonical {
 presets! {
     "float", "no loss: the canonical form", canonical!();
     "llm-float", "language model with keys and values kept in the runtime, no loss", concat!(canonical!(), ",declare-state");
-    "llm-w8a8", "the same, 8-bit weights and activations", concat!(canonical!(), ",smooth,declare-state,quantize{w=8,a=8},fuse,dce");
-    "llm-w4a8", "the same, 4-bit weights in blocks of 32", concat!(canonical!(), ",declare-state,quantize{w=4,a=8,group=32},fuse,dce");
+    "llm-w8a8", "the same, 8-bit weights and activations", concat!(canonical!(), ",smooth,declare-state,quantize{w=8,a=8,a_levels=signed},fuse,dce");
+    "llm-w4a8", "the same, 4-bit weights in blocks of 32", concat!(canonical!(), ",declare-state,quantize{w=4,a=8,group=32,a_levels=signed},fuse,dce");
+    "llm-w2a8", "the same, 2-bit weights without zero in blocks of 64, the head as llm-w4a8", concat!(canonical!(), ",declare-state,quantize{w=2,a=8,group=64,levels=odd,a_levels=signed,skip=[\"*lm_head*\"]},quantize{w=4,a=8,group=32,a_levels=signed},fuse,dce");
     "w8a8", "8-bit weights and activations", concat!(canonical!(), ",smooth,quantize{w=8,a=8,keep=0.998},fuse,dce");
     "w4a8", "4-bit weights in blocks of 32, 8-bit activations", concat!(canonical!(), ",quantize{w=4,a=8,group=32},fuse,dce");
     "w4a4", "4-bit weights in blocks of 32, 4-bit activations", concat!(canonical!(), ",quantize{w=4,a=4,group=32},fuse,dce");

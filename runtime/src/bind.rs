@@ -1,22 +1,24 @@
 //! Inputs against their declared types: names, element types, ranks, and the sizes that symbols stand for.
 
-use crate::tensor::Tensor;
+use crate::tensor::{Dims, Tensor};
 use mokume_ir::diag::{Diagnostic, Report, nearest};
 use mokume_ir::dim::{Atom, Dim, Symbol};
-use mokume_ir::types::{TensorType, Type};
-use std::collections::HashMap;
+use mokume_ir::types::{Elem, Shape, TensorType, Type};
+use smallvec::SmallVec;
+use std::fmt;
 
 /// Sizes of symbols in a function, and behind them those of its caller.
 #[derive(Debug, Default)]
 pub(crate) struct Scope<'o> {
-    sizes: HashMap<Symbol, i64>,
+    /// A handful: comparing them all is faster than hashing one.
+    sizes: SmallVec<[(Symbol, i64); 8]>,
     outer: Option<&'o Scope<'o>>,
 }
 
 impl<'o> Scope<'o> {
     /// The scope of a function called from `outer` with `arguments` of types `types`.
     pub(crate) fn of_call<'a>(outer: &'o Scope<'o>, types: impl Iterator<Item = &'a Type>, arguments: &[Tensor]) -> Self {
-        let mut scope = Scope { sizes: HashMap::new(), outer: Some(outer) };
+        let mut scope = Scope { sizes: SmallVec::new(), outer: Some(outer) };
         for (ty, argument) in types.zip(arguments) {
             for (dim, &size) in ty.dims().unwrap_or(&[]).iter().zip(argument.dims()) {
                 if let Some(symbol) = dim.as_symbol() {
@@ -28,11 +30,15 @@ impl<'o> Scope<'o> {
     }
     /// The size that `symbol` stands for.
     pub(crate) fn size_of(&self, symbol: &Symbol) -> Option<i64> {
-        self.sizes.get(symbol).copied().or_else(|| self.outer?.size_of(symbol))
+        let here = self.sizes.iter().find(|(other, _)| other == symbol);
+        here.map(|(_, size)| *size).or_else(|| self.outer?.size_of(symbol))
     }
     /// Lets `symbol` stand for `size`; an earlier size in this scope is forgotten.
     pub(crate) fn bind(&mut self, symbol: &Symbol, size: i64) {
-        self.sizes.insert(symbol.clone(), size);
+        match self.sizes.iter_mut().find(|(other, _)| other == symbol) {
+            Some((_, old)) => *old = size,
+            None => self.sizes.push((symbol.clone(), size)),
+        }
     }
     /// The size that `dim` is.
     pub(crate) fn size(&self, dim: &Dim) -> Option<usize> {
@@ -113,7 +119,7 @@ fn misfit(input: &Declared, tensor: &Tensor) -> Option<Diagnostic> {
 
 /// `tensor<1 x 3 x f32>`, as types are written.
 fn described(tensor: &Tensor) -> String {
-    TensorType::new(mokume_ir::types::Shape::known(tensor.dims()), tensor.elem()).to_string()
+    Got::Tensor(tensor.dims().into(), tensor.elem()).to_string()
 }
 
 /// One size of an input: `dim` of the declared type must be `size`.
@@ -122,14 +128,33 @@ pub(crate) struct Constraint<'a> {
     pub(crate) axis: usize,
     pub(crate) dim: &'a Dim,
     pub(crate) size: i64,
-    /// The sizes the input came with.
-    pub(crate) got: String,
+    pub(crate) got: Got,
+}
+
+/// What an input came with.
+#[derive(Debug, Clone)]
+pub(crate) enum Got {
+    /// A tensor.
+    Tensor(Dims, Elem),
+    /// A state with this size along an axis: (axis, size). Growing ones have none before the first run.
+    State(usize, i64),
+}
+
+impl fmt::Display for Got {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Got::Tensor(dims, elem) => TensorType::new(Shape::known(dims), *elem).fmt(f),
+            Got::State(axis, 0) => write!(f, "size 0 along axis {axis} before the first run"),
+            Got::State(axis, size) => write!(f, "size {size} along axis {axis}"),
+        }
+    }
 }
 
 /// What the sizes of `tensor` say about the symbols of `input`.
 pub(crate) fn constraints<'a>(input: &'a Declared, tensor: &Tensor) -> Vec<Constraint<'a>> {
     let pairs = input.ty.dims().unwrap_or(&[]).iter().zip(tensor.dims()).enumerate();
-    pairs.map(|(axis, (dim, &size))| Constraint { input, axis, dim, size: size as i64, got: described(tensor) }).collect()
+    let got = || Got::Tensor(tensor.dims().into(), tensor.elem());
+    pairs.map(|(axis, (dim, &size))| Constraint { input, axis, dim, size: size as i64, got: got() }).collect()
 }
 
 /// Gives every symbol that the constraints determine its size, then checks them all. Expressions that stay undetermined

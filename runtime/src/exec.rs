@@ -2,7 +2,7 @@
 
 use crate::bind::Scope;
 use crate::cpu::call::Product;
-use crate::cpu::run;
+use crate::cpu::run::{self, Matmul, Operand};
 use crate::error::{of_op, of_result};
 use crate::ops::{self, OpContext, OpError};
 use crate::profile::Recorder;
@@ -13,8 +13,8 @@ use mokume_ir::dim::Symbol;
 use mokume_ir::graph::{Graph, Node};
 use mokume_ir::ids::{FuncId, NodeId};
 use mokume_ir::op::{If, Loop, Op};
-use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
+use smallvec::SmallVec;
 use std::time::Instant;
 
 /// Functions nested deeper than this are refused: functions must not recurse.
@@ -50,8 +50,12 @@ impl Run<'_, '_> {
         for (slot, argument) in frame.values.iter_mut().zip(arguments) {
             *slot = Some(argument);
         }
-        for step in &schedule.steps {
-            self.step(function, graph, step, &mut frame)?;
+        for (i, step) in schedule.steps.iter().enumerate() {
+            match step.together {
+                0 => {}
+                1 => self.step(function, graph, step, &mut frame)?,
+                count => self.together(function, graph, &schedule.steps[i..i + count], &mut frame)?,
+            }
         }
         let outputs = schedule.outputs.iter().map(|&source| self.operand(&frame, source).cloned());
         outputs.collect::<Result<_, _>>().map_err(|error| function_failed(graph, &error))
@@ -66,15 +70,31 @@ impl Run<'_, '_> {
             Op::If(branches) => self.branch(branches, node, self.operands(node, step, frame)?, &frame.scope),
             Op::Loop(repeat) => self.repeat(repeat, node, self.operands(node, step, frame)?, &frame.scope),
             _ => match self.program.loaded().products(function, step.node) {
-                Some(products) => self.product(products, node, step, frame),
+                Some(_) if matches!(node.op, Op::BitMatmul(_)) => {
+                    self.matmuls(function, std::slice::from_ref(step), frame).map_err(|error| of_op(node, error))
+                }
+                Some(products) => self.conv(products, node, step, frame),
                 None => self.op(node, step, frame),
             },
         }?;
-        if outputs.len() != node.outputs.len() {
-            return Err(of_result(node, format!("{} outputs where {} are declared", outputs.len(), node.outputs.len())));
-        }
         if let (Some(profile), Some(start)) = (&mut self.profile, start) {
             profile.add(function, step.node, start);
+        }
+        self.finish(function, graph, step, outputs, frame)
+    }
+
+    /// Takes the outputs of a step into the frame.
+    fn finish(
+        &mut self,
+        function: FuncId,
+        graph: &Graph,
+        step: &Step,
+        outputs: Vec<Tensor>,
+        frame: &mut Frame<'_>,
+    ) -> Result<(), Diagnostic> {
+        let node = &graph[step.node];
+        if outputs.len() != node.outputs.len() {
+            return Err(of_result(node, format!("{} outputs where {} are declared", outputs.len(), node.outputs.len())));
         }
         for (output, axis, symbol) in &step.binds {
             if let Some(&size) = outputs[*output].dims().get(*axis) {
@@ -92,6 +112,38 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Matmuls of the same activations; their time is told of the first.
+    fn together(&mut self, function: FuncId, graph: &Graph, steps: &[Step], frame: &mut Frame<'_>) -> Result<(), Diagnostic> {
+        let start = self.profile.is_some().then(Instant::now);
+        let outputs = self.matmuls(function, steps, frame).map_err(|error| of_op(&graph[steps[0].node], error))?;
+        if let (Some(profile), Some(start)) = (&mut self.profile, start) {
+            profile.add(function, steps[0].node, start);
+        }
+        for (step, output) in steps.iter().zip(outputs) {
+            self.finish(function, graph, step, vec![output], frame)?;
+        }
+        Ok(())
+    }
+
+    fn matmuls(&self, function: FuncId, steps: &[Step], frame: &Frame<'_>) -> Result<Vec<Tensor>, OpError> {
+        let dense = |source: Source| self.operand(frame, source).map(Tensor::dense);
+        let x = dense(steps[0].inputs[0])?;
+        let made_here = |source: Source| steps.iter().position(|step| source == Source::Slot(step.output));
+        let operand = |source: Source| match made_here(source) {
+            Some(earlier) => Ok(Operand::Earlier(earlier)),
+            None => dense(source).map(Operand::Tensor),
+        };
+        let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
+        let cx = OpContext { alloc: self.alloc, size_of: &size_of };
+        let matmul = |step: &Step| {
+            let matmul = self.program.matmul(function, step).ok_or_else(|| OpError::operands("no product of quantized weights"))?;
+            let operands = step.inputs[2..].iter().map(|&source| operand(source)).collect::<Result<_, _>>()?;
+            Ok(Matmul { operands, ..matmul })
+        };
+        let all = steps.iter().map(matmul).collect::<Result<SmallVec<[_; 3]>, OpError>>()?;
+        run::matmuls(&all, &x, &cx)
+    }
+
     fn op(&mut self, node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let inputs = step.inputs.iter().map(|&source| self.operand(frame, source)).collect::<Result<Vec<_>, _>>();
         let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
@@ -99,26 +151,19 @@ impl Run<'_, '_> {
         inputs.and_then(|inputs| run_dense(&node.op, &inputs, &cx)).map_err(|error| of_op(node, error))
     }
 
-    /// A quantized product by its kernel; its weights are no operand.
-    fn product(&self, products: &[Product], node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+    /// A quantized convolution by its kernels; its weights are no operand.
+    fn conv(&self, products: &[Product], node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let others = step.inputs.iter().enumerate().filter(|(index, _)| *index != 1);
         let inputs = others.map(|(_, &source)| self.operand(frame, source).map(Tensor::dense)).collect::<Result<Vec<_>, _>>();
         let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
         let cx = OpContext { alloc: self.alloc, size_of: &size_of };
         let inputs = inputs.map_err(|error| of_op(node, error))?;
         let inputs: Vec<&Tensor> = inputs.iter().collect();
-        let outputs = match (&node.op, self.weight_levels(step)) {
-            (Op::BitMatmul(op), Some(levels)) => run::matmul(op, &products[0], levels, &inputs, &cx),
+        let outputs = match (&node.op, self.program.weight_levels(step)) {
             (Op::BitConv(op), Some(levels)) => run::conv(op, products, levels, &inputs, &cx),
             _ => Err(OpError::operands("no product of quantized weights")),
         };
         outputs.map_err(|error| of_op(node, error))
-    }
-    fn weight_levels(&self, step: &Step) -> Option<Levels> {
-        match step.inputs.get(1)? {
-            Source::Const(id) => self.program.module.constants[*id].ty.elem.quant().map(|quant| quant.levels),
-            Source::Slot(_) => None,
-        }
     }
 
     fn operand<'a>(&self, frame: &'a Frame<'_>, source: Source) -> Result<&'a Tensor, OpError>

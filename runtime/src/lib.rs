@@ -2,6 +2,7 @@
 
 pub mod artifact;
 mod bind;
+mod crew;
 mod error;
 mod exec;
 mod plan;

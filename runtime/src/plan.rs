@@ -16,8 +16,17 @@ const MAX_PLANS: usize = 8;
 /// The largest blocks of a run are planned, at most this many; the rest is left to the heap.
 const MAX_PLANNED: usize = 2048;
 
-/// Sizes of the inputs of a run.
+/// Sizes of the inputs of a run, large ones rounded up: a text that grows by a token keeps its plan.
 pub(crate) type Signature = Vec<Dims>;
+
+/// Sizes up to this are not rounded.
+const SMALL: usize = 16;
+
+/// The signature of a run with these inputs.
+pub(crate) fn signature(inputs: &[Tensor]) -> Signature {
+    let rounded = |&size: &usize| if size <= SMALL { size } else { size.next_multiple_of(size.next_power_of_two() / 8) };
+    inputs.iter().map(|tensor| tensor.dims().iter().map(rounded).collect()).collect()
+}
 
 /// Makes and keeps plans, and the slab they share.
 #[derive(Default)]

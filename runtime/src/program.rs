@@ -2,13 +2,17 @@
 
 use crate::convert;
 use crate::cpu::kernels::{Kernels, Loaded};
+use crate::cpu::run::Matmul;
 use crate::ops::OpError;
 use crate::tensor::Tensor;
 use mokume_ir::diag::Report;
 use mokume_ir::dim::Symbol;
 use mokume_ir::graph::{Def, Graph, Module};
 use mokume_ir::ids::{ConstId, FuncId, Id, NodeId, ValueId};
+use mokume_ir::op::Op;
 use mokume_ir::order::needed;
+use mokume_ir::quant::Levels;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -42,6 +46,8 @@ pub(crate) struct Step {
     pub(crate) append: Option<usize>,
     /// Data dependent symbols that the size of an output gives: output, axis, symbol.
     pub(crate) binds: Vec<(usize, usize, Symbol)>,
+    /// This and so many steps behind it are matmuls of the same activations, which run together; 0 inside of such a group.
+    pub(crate) together: usize,
 }
 
 /// Where an operand comes from.
@@ -63,7 +69,9 @@ impl Program {
     /// Errors  when the kernels do not fit the module or this machine.
     pub fn compiled(module: Module, kernels: Kernels) -> Result<Self, Report> {
         let loaded = Loaded::load(&kernels, &module)?;
-        Ok(Program { kernels, loaded, ..Program::interpret(module) })
+        let mut program = Program { kernels, loaded, ..Program::interpret(module) };
+        program.gather_matmuls();
+        Ok(program)
     }
     /// A program whose kernels are not loaded: to look at, or to run where no node needs them.
     pub fn unloaded(module: Module, kernels: Kernels) -> Self {
@@ -76,6 +84,30 @@ impl Program {
     /// The kernels as loaded for this machine.
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
+    }
+    /// Lets matmuls of the same activations run together, so that these are quantized once.
+    fn gather_matmuls(&mut self) {
+        let mut schedules = std::mem::take(&mut self.schedules);
+        for (schedule, (function, graph)) in schedules.iter_mut().zip(self.module.functions.iter()) {
+            schedule.gather(graph, |a, b| match (self.matmul(function, a), self.matmul(function, b)) {
+                (Some(a), Some(b)) => a.shares_rows_with(&b),
+                _ => false,
+            });
+        }
+        self.schedules = schedules;
+    }
+    /// The matmul of a step that has a kernel; without the operands of its epilogue.
+    pub(crate) fn matmul(&self, function: FuncId, step: &Step) -> Option<Matmul<'_>> {
+        let Op::BitMatmul(op) = &self.module[function][step.node].op else { return None };
+        let product = self.loaded.products(function, step.node)?.first()?;
+        Some(Matmul { op, product, levels: self.weight_levels(step)?, operands: SmallVec::new() })
+    }
+    /// The levels of the weights of a product.
+    pub(crate) fn weight_levels(&self, step: &Step) -> Option<Levels> {
+        match step.inputs.get(1)? {
+            Source::Const(id) => self.module.constants[*id].ty.elem.quant().map(|quant| quant.levels),
+            Source::Slot(_) => None,
+        }
     }
     pub(crate) fn schedule(&self, function: FuncId) -> &Schedule {
         &self.schedules[function.index()]
@@ -110,6 +142,7 @@ impl Schedule {
             frees: vec![],
             append: crate::state::append_axis(graph, id),
             binds: binds(graph, id),
+            together: 1,
         });
         let mut schedule = Schedule {
             steps: steps.collect(),
@@ -118,6 +151,29 @@ impl Schedule {
         };
         schedule.free_after_last_use(graph);
         schedule
+    }
+    /// Moves every step that may run together with an earlier one behind that one; it needs nothing that others made in between.
+    fn gather(&mut self, graph: &Graph, may_join: impl Fn(&Step, &Step) -> bool) {
+        for first in 0..self.steps.len() {
+            if self.steps[first].together == 0 || !may_join(&self.steps[first], &self.steps[first]) {
+                continue;
+            }
+            let mut made: Vec<usize> = vec![];
+            for other in first + 1..self.steps.len() {
+                let (a, b) = (&self.steps[first], &self.steps[other]);
+                let reads = |slot: &usize| b.inputs.contains(&Source::Slot(*slot));
+                if b.inputs.first() == a.inputs.first() && !made.iter().any(reads) && may_join(a, b) {
+                    let step = self.steps.remove(other);
+                    let behind = first + self.steps[first].together;
+                    self.steps.insert(behind, Step { together: 0, ..step });
+                    self.steps[first].together += 1;
+                } else {
+                    made.extend(b.output..b.output + graph[b.node].outputs.len());
+                }
+            }
+        }
+        self.steps.iter_mut().for_each(|step| step.frees.clear());
+        self.free_after_last_use(graph);
     }
     fn free_after_last_use(&mut self, graph: &Graph) {
         let mut live = vec![false; self.slots];

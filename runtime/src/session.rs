@@ -1,11 +1,12 @@
 //! Sessions: run a program on inputs, with threads, state and memory of their own.
 
 use crate::bind::{Constraint, Declared, Scope, arrange, constraints, solve};
+use crate::crew;
 use crate::exec::{Observer, Run};
 use crate::gpu::arch::Arch;
 use crate::gpu::device::Device;
 use crate::gpu::exec::{DeviceRun, Watch};
-use crate::plan::{Memory, Planner, Signature};
+use crate::plan::{Memory, Planner, signature};
 use crate::profile::{Event, Recorder};
 use crate::program::Program;
 use crate::state::States;
@@ -139,7 +140,7 @@ impl Session {
         profile: Option<&'o mut Recorder>,
     ) -> Result<Outputs, Report> {
         let given = self.given(inputs)?;
-        let signature: Signature = given.iter().map(|tensor| tensor.dims().into()).collect();
+        let signature = signature(&given);
         let mut scope = Scope::default();
         let constraints = self.constraints(&given);
         solve(&mut scope, &constraints)?;
@@ -165,7 +166,7 @@ impl Session {
         profile: Option<&'o mut Recorder>,
     ) -> Result<Vec<Tensor>, Diagnostic> {
         let (program, max_trips) = (&self.program, self.options.max_trips);
-        self.pool.install(move || {
+        crew::install(&self.pool, move || {
             let alloc = |dims: &[usize], elem| memory.alloc(dims, elem);
             let mut run = Run { program, alloc: &alloc, observe, profile, max_trips, depth: 0 };
             let outputs = run.function(program.module.entry, arguments, scope)?;

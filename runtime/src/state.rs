@@ -3,7 +3,7 @@
 //! A state that grows by a `concat` and is read by `attention` only is kept in place: the tensor has room to grow along its
 //! axis, the concat appends, and attention reads block by block. Every other state is an ordinary tensor.
 
-use crate::bind::{Constraint, Declared, Scope, constraints};
+use crate::bind::{Constraint, Declared, Got, Scope, constraints};
 use crate::tensor::Tensor;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Graph, State, Use};
@@ -115,8 +115,7 @@ fn read_by_blocks(graph: &Graph, value: ValueId, axis: usize) -> bool {
 
 fn empty_along(input: &Declared, axis: usize) -> Vec<Constraint<'_>> {
     let dim = input.ty.dims().and_then(|dims| dims.get(axis));
-    let got = format!("size 0 along axis {axis} before the first run");
-    dim.map(|dim| Constraint { input, axis, dim, size: 0, got }).into_iter().collect()
+    dim.map(|dim| Constraint { input, axis, dim, size: 0, got: Got::State(axis, 0) }).into_iter().collect()
 }
 
 /// Zeros; nothing along the growing axis.

@@ -66,6 +66,11 @@ impl<'c> Build<'c> {
     pub(super) fn offset_by(&self, pointer: PointerValue<'c>, bytes: usize) -> Result<PointerValue<'c>> {
         self.offset(pointer, self.i64(bytes as u64))
     }
+    /// `pointer + bytes`, which may lie outside of the operands.
+    pub(super) fn address(&self, pointer: PointerValue<'c>, bytes: usize) -> Result<PointerValue<'c>> {
+        // SAFETY: the address is computed without a promise that it is inside of anything.
+        Ok(unsafe { self.at.build_gep(self.context.i8_type(), pointer, &[self.i64(bytes as u64)], "")? })
+    }
     /// `pointer + index * stride`.
     pub(super) fn index(&self, pointer: PointerValue<'c>, index: IntValue<'c>, stride: IntValue<'c>) -> Result<PointerValue<'c>> {
         self.offset(pointer, self.at.build_int_nuw_mul(index, stride, "")?)
@@ -82,12 +87,33 @@ impl<'c> Build<'c> {
         self.unalign(Some(store))
     }
     fn unalign(&self, instruction: Option<inkwell::values::InstructionValue<'c>>) -> Result<()> {
-        let set = instruction.map_or(Ok(()), |instruction| instruction.set_alignment(4));
+        let set = instruction.map_or(Ok(()), |instruction| instruction.set_alignment(2));
         set.map_err(|error| CodegenError::Llvm(error.to_string()))
     }
     /// The i32 lanes at `pointer`.
     pub(super) fn load_ints(&self, pointer: PointerValue<'c>) -> Result<VectorValue<'c>> {
         Ok(self.load(self.ints(), pointer)?.into_vector_value())
+    }
+    /// The f32 lanes of the f16 numbers without a sign at `pointer`.
+    pub(super) fn load_halves(&self, pointer: PointerValue<'c>) -> Result<VectorValue<'c>> {
+        if self.level != IsaLevel::X86_64 {
+            let halves = self.load(self.context.f16_type().vec_type(self.lanes()), pointer)?.into_vector_value();
+            return Ok(self.at.build_float_ext(halves, self.floats(), "")?);
+        }
+        // Exponent and mantissa in their places in f32 give the number over 2^112.
+        let codes = self.load(self.context.i16_type().vec_type(self.lanes()), pointer)?.into_vector_value();
+        let codes = self.at.build_int_z_extend(codes, self.ints(), "")?;
+        let moved = self.cast(self.at.build_left_shift(codes, self.splat_int(13), "")?, self.floats())?;
+        let factor = self.context.f32_type().const_float(f64::from(2.0f32.powi(112)));
+        let factor = VectorType::const_vector(&vec![factor; self.lanes() as usize]);
+        Ok(self.at.build_float_mul(moved, factor, "")?)
+    }
+    /// Asks for the cache line at `pointer`, which need not be memory of ours.
+    pub(super) fn prefetch(&self, pointer: PointerValue<'c>) -> Result<()> {
+        let function = self.declaration("llvm.prefetch", &[self.pointer().into()])?;
+        let [read, closest, data] = [0, 3, 1].map(|value| self.context.i32_type().const_int(value, false).into());
+        self.at.build_call(function, &[pointer.into(), read, closest, data], "")?;
+        Ok(())
     }
     /// Every lane the 32-bit word at `pointer`, as i32 or f32.
     pub(super) fn load_splat(&self, ty: VectorType<'c>, pointer: PointerValue<'c>) -> Result<VectorValue<'c>> {

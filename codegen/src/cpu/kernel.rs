@@ -2,13 +2,16 @@
 
 use super::build::{Build, Result};
 use super::dot;
-use crate::kernel::{CHUNK, KernelSpec, LANES, Store, Strategy, VECTOR};
+use crate::kernel::{CHUNK, KernelSpec, LANES, ScaleFormat, Store, Strategy, VECTOR};
 use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
 use mokume_runtime::cpu::abi::Field;
 use mokume_runtime::cpu::isa::IsaLevel;
 
 /// Chunks per block up to which the loop over them is written out.
 const UNROLLED_CHUNKS: u64 = 4;
+/// How far ahead weights are asked for. Few instructions read many weights, so a core does not come to later loads by itself
+/// before it waits for the first.
+const AHEAD: usize = 2048;
 /// Pairs of planes up to which rows share planes, and chunks are written out.
 const FEW_PAIRS: u8 = 16;
 
@@ -72,6 +75,8 @@ struct Kernel<'k, 'c> {
     scales: PointerValue<'c>,
     weights: PointerValue<'c>,
     tile_bytes: IntValue<'c>,
+    /// Where the chunks of a tile begin.
+    codes: IntValue<'c>,
     out: PointerValue<'c>,
     out_stride: IntValue<'c>,
     blocks: IntValue<'c>,
@@ -80,7 +85,11 @@ struct Kernel<'k, 'c> {
 
 /// A register's width of columns.
 struct Strip<'c> {
-    weights: PointerValue<'c>,
+    /// Scales, and words of the headers, of block 0.
+    scales: PointerValue<'c>,
+    words: PointerValue<'c>,
+    /// The first chunk.
+    codes: PointerValue<'c>,
     out: PointerValue<'c>,
 }
 
@@ -102,6 +111,7 @@ impl<'k, 'c> Kernel<'k, 'c> {
             scales: pointer(Field::Scales)?,
             weights: pointer(Field::Weights)?,
             tile_bytes: word(Field::TileBytes)?,
+            codes: word(Field::Codes)?,
             out: pointer(Field::Out)?,
             out_stride: build.at.build_int_nuw_mul(word(Field::OutStride)?, build.i64(4), "")?,
             blocks: word(Field::Blocks)?,
@@ -114,19 +124,26 @@ impl<'k, 'c> Kernel<'k, 'c> {
         let tile = build.at.build_int_unsigned_div(strip, build.i64(strips), "")?;
         let part = build.at.build_int_unsigned_rem(strip, build.i64(strips), "")?;
         let width = build.i64(4 * build.lanes() as u64);
-        let weights = build.index(build.index(self.weights, tile, self.tile_bytes)?, part, width)?;
-        Ok(Strip { weights, out: build.index(self.out, strip, width)? })
+        let tile = build.index(self.weights, tile, self.tile_bytes)?;
+        let inside = |start: PointerValue<'c>, bytes: u64| build.index(start, part, build.i64(bytes * build.lanes() as u64));
+        let scale_bytes = self.spec.scales.bytes();
+        Ok(Strip {
+            scales: inside(tile, scale_bytes as u64)?,
+            words: inside(build.offset_by(tile, scale_bytes * LANES)?, 4)?,
+            codes: inside(build.offset(tile, self.codes)?, 4)?,
+            out: build.index(self.out, strip, width)?,
+        })
     }
     /// `count` rows from `row` on, against one strip.
     fn rows(&self, strip: &Strip<'c>, row: IntValue<'c>, count: usize) -> Result<()> {
         let rows = (0..count).map(|r| self.row(strip, row, r)).collect::<Result<Vec<_>>>()?;
-        let mut carried: Vec<BasicValueEnum<'c>> = vec![strip.weights.into()];
+        let mut carried: Vec<BasicValueEnum<'c>> = vec![strip.codes.into()];
         carried.extend(rows.iter().map(|row| BasicValueEnum::from(row.activations)));
         if self.spec.store == Store::Scaled {
             carried.extend(rows.iter().map(|_| BasicValueEnum::from(self.build.no_sum())));
         }
         let zero = self.build.i64(0);
-        let (_, last) = self.build.repeat(zero, self.blocks, 1, &carried, |block, carried| self.block(&rows, block, carried))?;
+        let (_, last) = self.build.repeat(zero, self.blocks, 1, &carried, |block, carried| self.block(strip, &rows, block, carried))?;
         if self.spec.store == Store::Scaled {
             rows.iter().zip(&last[1 + count..]).try_for_each(|(row, sum)| self.store(row, sum.into_vector_value()))?;
         }
@@ -150,20 +167,32 @@ impl<'k, 'c> Kernel<'k, 'c> {
             out: build.index(strip.out, row, out_bytes)?,
         })
     }
-    /// One scale block: carried are the weight address, the rows' addresses, and their f32 sums.
-    fn block(&self, rows: &[Row<'c>], block: IntValue<'c>, carried: &[BasicValueEnum<'c>]) -> Result<Vec<BasicValueEnum<'c>>> {
-        let header = carried[0].into_pointer_value();
-        let weights = self.build.offset_by(header, self.spec.layout(1, 1).header)?;
-        let (next, accs) = self.chunks(weights, rows, &carried[1..=rows.len()])?;
-        let mut results = next;
+    /// One scale block: carried are the address of its chunks, the rows' addresses, and their f32 sums.
+    fn block(
+        &self,
+        strip: &Strip<'c>,
+        rows: &[Row<'c>],
+        block: IntValue<'c>,
+        carried: &[BasicValueEnum<'c>],
+    ) -> Result<Vec<BasicValueEnum<'c>>> {
+        let (mut results, accs) = self.chunks(carried[0].into_pointer_value(), rows, &carried[1..=rows.len()])?;
+        let header = self.build.at.build_int_nuw_mul(block, self.build.i64(self.spec.layout(1, 1).header as u64), "")?;
+        let words = self.build.offset(strip.words, header)?;
+        let scale = self.scale(self.build.offset(strip.scales, header)?)?;
         for (r, row) in rows.iter().enumerate() {
-            let acc = self.corrected(row, block, header, accs[r])?;
+            let acc = self.corrected(row, block, words, accs[r])?;
             match self.spec.store {
-                Store::Scaled => results.push(self.scaled(header, acc, carried[1 + rows.len() + r].into_vector_value())?.into()),
+                Store::Scaled => results.push(self.scaled(scale, acc, carried[1 + rows.len() + r].into_vector_value())?.into()),
                 Store::Raw => self.build.store(self.build.index(row.out, block, self.out_stride)?, acc)?,
             }
         }
         Ok(results)
+    }
+    fn scale(&self, at: PointerValue<'c>) -> Result<VectorValue<'c>> {
+        match self.spec.scales {
+            ScaleFormat::F32 => Ok(self.build.load(self.build.floats(), at)?.into_vector_value()),
+            ScaleFormat::F16 => self.build.load_halves(at),
+        }
     }
     /// All chunks of a block; gives the addresses after it, and an accumulator per row.
     fn chunks(
@@ -194,6 +223,9 @@ impl<'k, 'c> Kernel<'k, 'c> {
         let weights = state[0].into_pointer_value();
         let addresses: Vec<_> = state[1..=rows].iter().map(|address| address.into_pointer_value()).collect();
         let mut accs: Vec<_> = state[1 + rows..].iter().map(|acc| acc.into_vector_value()).collect();
+        for vector in 0..self.spec.w_bits as usize {
+            self.build.prefetch(self.build.address(weights, AHEAD + vector * VECTOR)?)?;
+        }
         dot::chunk(self.build, self.spec, weights, &addresses, &mut accs)?;
         let mut next = vec![self.build.offset_by(weights, self.spec.w_bits as usize * VECTOR)?.into()];
         for address in addresses {
@@ -210,9 +242,9 @@ impl<'k, 'c> Kernel<'k, 'c> {
         Ok(sum)
     }
     /// `step acc + correction [* cw] [+ ca * Σ (level_w - zero_w)]`
-    fn corrected(&self, row: &Row<'c>, block: IntValue<'c>, header: PointerValue<'c>, acc: VectorValue<'c>) -> Result<VectorValue<'c>> {
+    fn corrected(&self, row: &Row<'c>, block: IntValue<'c>, words: PointerValue<'c>, acc: VectorValue<'c>) -> Result<VectorValue<'c>> {
         let build = self.build;
-        let mut words = (1..).map(|index| build.load_ints(build.offset_by(header, index * VECTOR)?));
+        let mut words = (0..).map(|index| build.load_ints(build.offset_by(words, index * VECTOR)?));
         let mut word = || words.next().unwrap_or_else(|| Ok(build.splat_int(0)));
         let mut correction = build.load_splat(build.ints(), build.index(row.corrections, block, build.i64(4))?)?;
         if self.spec.w_zero {
@@ -227,9 +259,8 @@ impl<'k, 'c> Kernel<'k, 'c> {
         Ok(acc)
     }
     /// `sum + acc as f32 * scale`, rounded after each operation.
-    fn scaled(&self, header: PointerValue<'c>, acc: VectorValue<'c>, sum: VectorValue<'c>) -> Result<VectorValue<'c>> {
+    fn scaled(&self, scale: VectorValue<'c>, acc: VectorValue<'c>, sum: VectorValue<'c>) -> Result<VectorValue<'c>> {
         let build = self.build;
-        let scale = build.load(build.floats(), header)?.into_vector_value();
         let acc = build.at.build_signed_int_to_float(acc, build.floats(), "")?;
         let product = build.at.build_float_mul(acc, scale, "")?;
         Ok(build.at.build_float_add(sum, product, "")?)

@@ -3,4 +3,4 @@
 pub mod cost;
 pub mod pack;
 
-pub use mokume_runtime::cpu::spec::{BitProduct, ByteCode, CHUNK, KernelSpec, LANES, Layout, Store, Strategy, VECTOR, parts};
+pub use mokume_runtime::cpu::spec::{BitProduct, ByteCode, CHUNK, KernelSpec, LANES, Layout, ScaleFormat, Store, Strategy, VECTOR, parts};

@@ -1,6 +1,6 @@
 //! Packs weights into the layout that [`mokume_runtime::cpu::spec`] describes.
 
-use super::{CHUNK, KernelSpec, LANES, Layout, Strategy, VECTOR, parts};
+use super::{CHUNK, KernelSpec, LANES, Layout, ScaleFormat, Strategy, VECTOR, parts};
 use mokume_ir::quant::Levels;
 use rayon::prelude::*;
 
@@ -67,10 +67,11 @@ pub fn pack(spec: &KernelSpec, weights: &Weights<'_>) -> Vec<u8> {
 }
 
 fn pack_tile(spec: &KernelSpec, layout: &Layout, weights: &Weights<'_>, tile: usize, bytes: &mut [u8]) {
-    let block_bytes = layout.tile_bytes / layout.blocks;
+    let (headers, chunks) = bytes.split_at_mut(layout.codes);
+    let headers = headers.chunks_exact_mut(layout.header);
+    let chunks = chunks.chunks_exact_mut(layout.chunks * spec.w_bits as usize * VECTOR);
     let columns = tile * LANES..((tile + 1) * LANES).min(layout.n);
-    for (g, block) in bytes.chunks_exact_mut(block_bytes).enumerate() {
-        let (header, chunks) = block.split_at_mut(layout.header);
+    for (g, (header, chunks)) in headers.zip(chunks).enumerate() {
         for n in columns.clone() {
             let codes: Vec<u32> = layout.block_range(g).map(|k| weights.code(spec.w_bits, n, k)).collect();
             pack_header(spec, weights, Group { n, g, columns: layout.n }, &codes, header);
@@ -84,10 +85,15 @@ fn pack_header(spec: &KernelSpec, weights: &Weights<'_>, group: Group, codes: &[
     let (step, offset) = weights.levels.affine(spec.w_bits);
     let center = offset - weights.zero(group);
     let sum: i32 = codes.iter().map(|&code| step * code as i32 + center).sum();
-    let words = [(true, weights.scale(group).to_le_bytes()), (spec.w_zero, center.to_le_bytes()), (spec.a_center, sum.to_le_bytes())];
-    for (i, (_, word)) in words.into_iter().filter(|word| word.0).enumerate() {
-        let at = i * VECTOR + group.n % LANES * 4;
-        header[at..at + 4].copy_from_slice(&word);
+    let (scale, lane) = (weights.scale(group), group.n % LANES);
+    let (scales, words) = header.split_at_mut(spec.scales.bytes() * LANES);
+    match spec.scales {
+        ScaleFormat::F32 => scales[lane * 4..][..4].copy_from_slice(&scale.to_le_bytes()),
+        ScaleFormat::F16 => scales[lane * 2..][..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes()),
+    }
+    let present = [(spec.w_zero, center), (spec.a_center, sum)].into_iter().filter(|word| word.0);
+    for ((_, word), words) in present.zip(words.chunks_exact_mut(VECTOR)) {
+        words[lane * 4..][..4].copy_from_slice(&word.to_le_bytes());
     }
 }
 

@@ -10,7 +10,7 @@ use mokume_ir::quant::Levels;
 use mokume_ir::verify::Verified;
 use mokume_runtime::bit_product::BitProduct;
 use mokume_runtime::cpu::kernels::{groups_of, kernel_of};
-use mokume_runtime::cpu::spec::{LANES, Strategy, max_terms};
+use mokume_runtime::cpu::spec::{LANES, ScaleFormat, Strategy, max_terms};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Filters per group below which packed tiles would be mostly padding.
@@ -76,7 +76,7 @@ pub(super) fn other_uses(graph: &Graph) -> impl Iterator<Item = ConstId> {
 
 fn plan_node(module: &Module, node: &Node, id: ConstId, target: &Target) -> Result<Plan, String> {
     let constant = &module.constants[id];
-    let spec = kernel_of(node, module, id, Strategy::Unpack).ok_or("no kernel has weights with such scales")?;
+    let spec = kernel_of(node, module, id, Strategy::Unpack, scale_format(constant)).ok_or("no kernel has weights with such scales")?;
     let spec = cost::with_strategy(spec, &target.levels, ROWS, target.strategy);
     let (levels, groups) = (constant.ty.elem.quant().map_or(Levels::Signed, |quant| quant.levels), groups_of(&node.op));
     let [n, k] = constant.dims()[..] else { return Err("its weights are no matrix".into()) };
@@ -94,6 +94,11 @@ fn plan_node(module: &Module, node: &Node, id: ConstId, target: &Target) -> Resu
 pub(crate) fn check_product(op: &Op, constant: &Constant, product: &BitProduct) -> Result<(), String> {
     let [_, k] = constant.dims()[..] else { return Err("its weights are no matrix".into()) };
     check_sums(op, constant, product.block.map_or(k, |size| (size as usize).min(k)))
+}
+
+fn scale_format(weights: &Constant) -> ScaleFormat {
+    let scales = weights.quant.as_ref().map(|data| data.scales.as_chunks::<4>().0).unwrap_or_default();
+    ScaleFormat::of(&scales.iter().map(|&scale| f32::from_le_bytes(scale)).collect::<Vec<_>>())
 }
 
 /// Whether sums of `terms` products always fit i32.

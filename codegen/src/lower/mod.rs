@@ -89,7 +89,7 @@ fn lower(module: &mut Module, plans: &BTreeMap<ConstId, Plan>, target: &Target) 
     let mut weights = BTreeMap::new();
     for (&id, plan) in plans {
         let bytes = packed(&module.constants[id], plan);
-        weights.insert(id, PackedWeights { strategy: plan.spec.strategy, groups: plan.groups, bytes });
+        weights.insert(id, PackedWeights { strategy: plan.spec.strategy, scales: plan.spec.scales, groups: plan.groups, bytes });
         module.constants.release(|other| other != id);
     }
     Ok(Kernels { objects, weights, ..Kernels::default() })

@@ -36,7 +36,7 @@ pub fn find(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
 
 /// i8 rows and their f32 scales `[rows, 1]`.
 fn byte_rows(table: &Constant, rows: usize, cols: usize) -> (Constant, Constant) {
-    let rounding = Rounding { bits: 8, levels: Levels::Signed, search: false };
+    let rounding = Rounding { bits: 8, levels: Levels::Signed, search: false, half_scales: false };
     let mut codes = vec![0u8; rows * cols];
     let mut scales = vec![0f32; rows];
     let data = table.data.par_chunks(4 * cols);

@@ -107,7 +107,7 @@ impl Quantize {
         if activations.is_some() {
             check_bits("a", self.a, a_levels)?;
         }
-        Ok(Plan { weights: Rounding { bits: self.w, levels, search: self.search && self.w < 8 }, activations })
+        Ok(Plan { weights: Rounding { bits: self.w, levels, search: self.search && self.w < 8, half_scales: self.group > 0 }, activations })
     }
 
     /// What can be quantized, in canonical order; remarks about what cannot.
@@ -298,7 +298,7 @@ fn quantized(site: &Site, bits: u8, levels: Levels, range: Option<(f32, f32)>) -
     let to = QuantType { bits, levels, granularity, zero_point: levels == Levels::Unsigned };
     let mut operands = vec![Term::Value(site.x)];
     if let Some((low, high)) = range {
-        let grid = Rounding { bits, levels, search: false }.quantize(&[low, high], &mut [0; 2]);
+        let grid = Rounding { bits, levels, search: false, half_scales: false }.quantize(&[low, high], &mut [0; 2]);
         operands.push(Constant::f32s(&[], &[grid.scale]).into());
         if to.zero_point {
             operands.push(Constant::new(&[], mokume_ir::types::Elem::I32, grid.zero_point.to_le_bytes().to_vec().into()).into());

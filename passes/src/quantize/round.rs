@@ -4,6 +4,7 @@
 //!
 //! Source  ONNX QuantizeLinear (round half to even, saturate).
 
+use half::f16;
 use mokume_ir::quant::Levels;
 
 /// How the numbers of a group become codes.
@@ -15,6 +16,8 @@ pub struct Rounding {
     pub levels: Levels,
     /// Shrink the range to where the squared error is least, instead of covering the largest number.
     pub search: bool,
+    /// Round scales to f16, in which kernels store them.
+    pub half_scales: bool,
 }
 
 /// Scale and zero point of a group.
@@ -50,22 +53,28 @@ impl Rounding {
         let (low, high) = range(group);
         let full = match self.levels {
             Levels::Unsigned => self.asymmetric(low, high),
-            _ => Grid { scale: positive(high.max(-low) / self.top()), zero_point: 0 },
+            _ => Grid { scale: self.scale(high.max(-low) / self.top()), zero_point: 0 },
         };
         if !self.search || (low, high) == (0.0, 0.0) {
             return full;
         }
         let shrunk = RANGES.iter().map(|&part| match self.levels {
             Levels::Unsigned => self.asymmetric(low * part, high * part),
-            _ => Grid { scale: positive(full.scale * part), zero_point: 0 },
+            _ => Grid { scale: self.scale(full.scale * part), zero_point: 0 },
         });
         let scored = shrunk.map(|grid| (self.squared_error(group, grid), grid));
         scored.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(full, |best| best.1)
     }
     fn asymmetric(&self, low: f32, high: f32) -> Grid {
         let top = ((1u32 << self.bits) - 1) as f32;
-        let scale = positive((high - low) / top);
+        let scale = self.scale((high - low) / top);
         Grid { scale, zero_point: round(-low / scale).clamp(0.0, top) as i32 }
+    }
+    /// A scale that can be stored; a range of 0 gives 1. Scales too small for f16 stay as they are.
+    fn scale(&self, exact: f32) -> f32 {
+        let scale = if exact > 0.0 && exact.is_finite() { exact } else { 1.0 };
+        let is_half = self.half_scales && (f16::MIN_POSITIVE.to_f32()..=f16::MAX.to_f32()).contains(&scale);
+        if is_half { f16::from_f32(scale).to_f32() } else { scale }
     }
     /// Step, offset and largest code in f32.
     fn affine(&self) -> (f32, f32, f32) {
@@ -110,11 +119,6 @@ fn finite(x: f32) -> f32 {
     if x.is_finite() { x } else { 0.0 }
 }
 
-/// A range of 0 gives scale 1.
-fn positive(scale: f32) -> f32 {
-    if scale > 0.0 && scale.is_finite() { scale } else { 1.0 }
-}
-
 /// Smallest and largest number, 0 included.
 pub fn range(group: &[f32]) -> (f32, f32) {
     group.iter().fold((0f32, 0f32), |(low, high), &x| (low.min(finite(x)), high.max(finite(x))))
@@ -139,7 +143,7 @@ mod tests {
     fn the_error_is_at_most_half_a_step() {
         for (levels, bits, step) in [(Levels::Signed, 8, 1.0), (Levels::Signed, 4, 1.0), (Levels::Odd, 4, 2.0), (Levels::Unsigned, 3, 1.0)]
         {
-            let (group, rounding) = (sample(200), Rounding { bits, levels, search: false });
+            let (group, rounding) = (sample(200), Rounding { bits, levels, search: false, half_scales: false });
             let mut codes = vec![0; group.len()];
             let scale = rounding.quantize(&group, &mut codes).scale;
             for (x, y) in group.iter().zip(decode(rounding, &group)) {
@@ -157,21 +161,22 @@ mod tests {
         for (levels, bits) in
             [(Levels::Ternary, 2), (Levels::Five, 3), (Levels::Odd, 1), (Levels::Odd, 2), (Levels::Signed, 4), (Levels::Unsigned, 4)]
         {
-            let (plain, searched) = (Rounding { bits, levels, search: false }, Rounding { bits, levels, search: true });
+            let (plain, searched) =
+                (Rounding { bits, levels, search: false, half_scales: false }, Rounding { bits, levels, search: true, half_scales: false });
             assert!(error(searched) <= error(plain) * 1.0001, "{levels:?} {bits}");
         }
     }
 
     #[test]
     fn nothing_and_not_a_number_are_zero() {
-        let rounding = Rounding { bits: 4, levels: Levels::Signed, search: true };
+        let rounding = Rounding { bits: 4, levels: Levels::Signed, search: true, half_scales: false };
         assert_eq!(decode(rounding, &[0.0, -0.0]), [0.0, 0.0]);
         assert_eq!(decode(rounding, &[f32::NAN, 7.0, f32::INFINITY, -7.0])[1..], [7.0, 0.0, -7.0]);
     }
 
     #[test]
     fn halves_round_to_even() {
-        let rounding = Rounding { bits: 8, levels: Levels::Signed, search: false };
+        let rounding = Rounding { bits: 8, levels: Levels::Signed, search: false, half_scales: false };
         assert_eq!(decode(rounding, &[127.0, 0.5, 1.5, 2.5, -0.5]), [127.0, 0.0, 2.0, 2.0, 0.0]);
     }
 }

@@ -117,7 +117,7 @@ mod tests {
         let across: Vec<f32> = (0..rows * cols).map(|i| value(i % rows, i / rows)).collect();
         let (straight, across) = (Constant::f32s(&[rows, cols], &straight), Constant::f32s(&[cols, rows], &across));
         for group in [0, 16, 64] {
-            let rounding = Rounding { bits: 3, levels: Levels::Signed, search: true };
+            let rounding = Rounding { bits: 3, levels: Levels::Signed, search: true, half_scales: true };
             let a = quantize(Matrix { constant: &straight, rows, cols, taps: 1, transposed: false }, rounding, group);
             let b = quantize(Matrix { constant: &across, rows, cols, taps: 1, transposed: true }, rounding, group);
             assert_eq!(a.hash, b.hash);

@@ -5,7 +5,7 @@ use super::container::{Kind, Section};
 use super::manifest::{self as m, AttrValue, Place, TypeForm};
 use crate::cpu::isa::IsaLevel;
 use crate::cpu::kernels::{Kernels, PackedWeights};
-use crate::cpu::spec::Strategy;
+use crate::cpu::spec::{ScaleFormat, Strategy};
 use crate::gpu::arch::Arch;
 use crate::gpu::code::DeviceWeights;
 use bytes::Bytes;
@@ -70,8 +70,9 @@ impl<'s> Decoder<'s> {
     }
     fn packed(&self, packed: &m::Packed) -> Result<PackedWeights, Wrong> {
         let strategy = Strategy::from_name(&packed.strategy).ok_or_else(|| format!("there is no strategy `{}`", packed.strategy))?;
+        let scales = ScaleFormat::from_name(&packed.scales).ok_or_else(|| format!("there is no format of scales `{}`", packed.scales))?;
         let bytes = self.data(packed.data.as_ref().ok_or("no packed weights")?, Kind::Data)?;
-        Ok(PackedWeights { strategy, groups: packed.groups as usize, bytes })
+        Ok(PackedWeights { strategy, scales, groups: packed.groups as usize, bytes })
     }
     fn device_packed(&self, packed: &m::DevicePacked) -> Result<DeviceWeights, Wrong> {
         let data = |data: &Option<m::Data>| self.data(data.as_ref().ok_or("a part of the weights for GPUs is missing")?, Kind::Data);

@@ -84,6 +84,7 @@ impl Encoder {
         let dims = constant.dims();
         let packed = packed.map(|packed| m::Packed {
             strategy: packed.strategy.name().into(),
+            scales: packed.scales.name().into(),
             groups: packed.groups as u32,
             data: Some(self.data(&packed.bytes)),
         });

@@ -63,6 +63,8 @@ pub(crate) struct Packed {
     pub(crate) groups: u32,
     #[prost(message, optional, tag = "3")]
     pub(crate) data: Option<Data>,
+    #[prost(string, tag = "4")]
+    pub(crate) scales: String,
 }
 
 /// A constant; quantized ones may come without data when kernels hold it in their own layout.

@@ -20,6 +20,8 @@ pub struct KernelArgs {
     pub weights: *const u8,
     /// Bytes of a tile.
     pub tile_bytes: u64,
+    /// Where the chunks of a tile begin.
+    pub codes: u64,
     /// f32 results, row by row, or i32 results, row by row and in a row block by block.
     pub out: *mut u8,
     /// Elements between results of one row (of one block, for i32) and of the next; whole tiles are written.
@@ -41,6 +43,7 @@ pub enum Field {
     Scales,
     Weights,
     TileBytes,
+    Codes,
     Out,
     OutStride,
     Blocks,

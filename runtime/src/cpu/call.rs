@@ -3,9 +3,11 @@
 use super::abi::{KernelArgs, KernelFn};
 use super::rows::{Rows, RowsRef};
 use super::spec::{KernelSpec, LANES, Layout, Store};
+use crate::crew;
+use crate::ops::scratch;
 use crate::ops::shared::Shared;
 use bytes::Bytes;
-use rayon::prelude::*;
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// A compiled kernel and packed weights that fit it.
@@ -19,8 +21,29 @@ pub struct Product {
 
 /// Rows per task.
 const TASK_ROWS: usize = 64;
-/// Bytes of weights per task, divided by its rows.
-const TASK_BYTES: usize = 1 << 16;
+/// Bytes of weights per task, times its rows: a sixteenth of the product, within these bounds.
+const TASK_BYTES: Range<usize> = 1 << 14..1 << 18;
+
+/// Computes f32 results `y [rows, n]` of all `rows` for every product, split among the threads.
+///
+/// Panics  when a kernel stores accumulators, or an operand is too small.
+pub fn multiply<'p>(products: impl IntoIterator<Item = (&'p Product, &'p mut [f32])>, rows: &Rows) {
+    let count = rows.scales.len();
+    let all: SmallVec<[_; 3]> = products.into_iter().map(|(product, y)| (product, product.results(count, y))).collect();
+    let tasks = all.iter().enumerate().flat_map(|(i, (product, _))| product.tasks(count).map(move |task| (i, task)));
+    let tasks: SmallVec<[_; 32]> = tasks.collect();
+    crew::for_each(tasks.len(), |task| {
+        let (i, (range, tiles)) = &tasks[task];
+        let (product, out) = &all[*i];
+        let n = product.layout.n;
+        if tiles.end * LANES > n {
+            return product.multiply_last(rows, out);
+        }
+        let start = out.at(range.start * n + tiles.start * LANES);
+        // SAFETY: tasks write disjoint whole tiles of columns below `n`.
+        unsafe { product.run(rows.view(), range.clone(), tiles.clone(), start.cast(), n) }
+    });
+}
 
 impl Product {
     /// A product with weights `[n, k]`.
@@ -36,6 +59,11 @@ impl Product {
         }
         Ok(Product { function, spec, layout, weights })
     }
+    fn results<'y>(&self, count: usize, y: &'y mut [f32]) -> Shared<'y, f32> {
+        assert_eq!(self.spec.store, Store::Scaled, "kernel {}", self.spec);
+        assert_eq!(y.len(), count * self.layout.n, "results of {count} rows");
+        Shared::new(y)
+    }
     /// The kernel.
     pub fn spec(&self) -> &KernelSpec {
         &self.spec
@@ -43,24 +71,6 @@ impl Product {
     /// Sizes of the operands.
     pub fn layout(&self) -> &Layout {
         &self.layout
-    }
-    /// Computes f32 results of all `rows`: `y [rows, n]`, split among the threads.
-    ///
-    /// Panics  when the kernel stores accumulators, or an operand is too small.
-    pub fn multiply(&self, rows: &Rows, y: &mut [f32]) {
-        let (count, n) = (rows.scales.len(), self.layout.n);
-        assert_eq!(self.spec.store, Store::Scaled, "kernel {}", self.spec);
-        assert_eq!(y.len(), count * n, "results of {count} rows");
-        let whole = n / LANES;
-        let out = Shared::new(y);
-        self.tasks(count, whole).into_par_iter().for_each(|(range, tiles)| {
-            let start = out.at(range.start * n + tiles.start * LANES);
-            // SAFETY: tasks write disjoint whole tiles of columns below `n`.
-            unsafe { self.run(rows.view(), range, tiles, start.cast(), n) }
-        });
-        if n % LANES > 0 {
-            self.multiply_last(rows, whole, &out);
-        }
     }
     /// Computes f32 results of all `rows` on this thread, in lines of whole tiles.
     ///
@@ -73,22 +83,27 @@ impl Product {
         unsafe { self.run(rows, 0..count, 0..self.layout.tiles(), y.as_mut_ptr().cast(), stride) }
     }
     /// The last tile, which has columns that do not exist.
-    fn multiply_last(&self, rows: &Rows, tile: usize, out: &Shared<'_, f32>) {
-        let (count, n) = (rows.scales.len(), self.layout.n);
-        let mut last = vec![0f32; count * LANES];
-        // SAFETY: `last` has a whole tile of columns.
-        unsafe { self.run(rows.view(), 0..count, tile..tile + 1, last.as_mut_ptr().cast(), LANES) }
-        for (m, row) in last.chunks_exact(LANES).enumerate() {
-            let columns = n % LANES;
-            // SAFETY: nothing else writes while this runs.
-            unsafe { out.part(m * n + tile * LANES, columns) }.copy_from_slice(&row[..columns]);
-        }
+    fn multiply_last(&self, rows: &Rows, out: &Shared<'_, f32>) {
+        let (count, n, tile) = (rows.scales.len(), self.layout.n, self.layout.n / LANES);
+        let columns = n % LANES;
+        scratch::with(count * LANES, |last: &mut [f32]| {
+            // SAFETY: `last` has a whole tile of columns.
+            unsafe { self.run(rows.view(), 0..count, tile..tile + 1, last.as_mut_ptr().cast(), LANES) }
+            for (m, row) in last.chunks_exact(LANES).enumerate() {
+                // SAFETY: no other task writes these columns.
+                unsafe { out.part(m * n + tile * LANES, columns) }.copy_from_slice(&row[..columns]);
+            }
+        });
     }
-    /// Rows and tiles of every task.
-    fn tasks(&self, count: usize, tiles: usize) -> Vec<(Range<usize>, Range<usize>)> {
-        let step = (TASK_BYTES / self.layout.tile_bytes.max(1) / count.clamp(1, TASK_ROWS)).max(1);
-        let starts = (0..count).step_by(TASK_ROWS).flat_map(|row| (0..tiles).step_by(step).map(move |tile| (row, tile)));
-        starts.map(|(row, tile)| (row..(row + TASK_ROWS).min(count), tile..(tile + step).min(tiles))).collect()
+    /// Rows and tiles of every task; a last tile that is not whole is a task of its own, with all rows.
+    fn tasks(&self, count: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<> {
+        let tiles = self.layout.n / LANES;
+        let bytes = (self.layout.weight_bytes() / 16).clamp(TASK_BYTES.start, TASK_BYTES.end);
+        let step = (bytes / self.layout.tile_bytes.max(1) / count.clamp(1, TASK_ROWS)).max(1);
+        let starts = (0..count).step_by(TASK_ROWS).flat_map(move |row| (0..tiles).step_by(step).map(move |tile| (row, tile)));
+        let whole = starts.map(move |(row, tile)| (row..(row + TASK_ROWS).min(count), tile..(tile + step).min(tiles)));
+        let last = (tiles < self.layout.tiles() && count > 0).then_some((0..count, tiles..tiles + 1));
+        whole.chain(last)
     }
     /// Computes the accumulators of all `rows`, per row and block, in lines of whole tiles.
     ///
@@ -118,6 +133,7 @@ impl Product {
             scales: rows.scales[range.clone()].as_ptr(),
             weights: self.weights[tiles.start * layout.tile_bytes..].as_ptr(),
             tile_bytes: layout.tile_bytes as u64,
+            codes: layout.codes as u64,
             out,
             out_stride: stride as u64,
             blocks: layout.blocks as u64,

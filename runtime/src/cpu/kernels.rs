@@ -3,7 +3,7 @@
 use super::call::Product;
 use super::isa::IsaLevel;
 use super::loader::Code;
-use super::spec::{KernelSpec, Strategy};
+use super::spec::{KernelSpec, ScaleFormat, Strategy};
 use crate::gpu::code::DeviceCode;
 use bytes::Bytes;
 use mokume_ir::diag::{Diagnostic, Report};
@@ -28,6 +28,8 @@ pub struct Kernels {
 pub struct PackedWeights {
     /// How products are formed.
     pub strategy: Strategy,
+    /// How scales are stored.
+    pub scales: ScaleFormat,
     /// Groups of columns, each packed by itself.
     pub groups: usize,
     /// The groups one after the other.
@@ -86,7 +88,8 @@ fn bind(kernels: &Kernels, module: &Module, graph: &Graph, node: &Node, code: &C
     let weights = node.inputs.get(1).and_then(|&value| graph.constant(value));
     let Some((id, packed)) = weights.and_then(|id| Some((id, kernels.weights.get(&id)?))) else { return Ok(None) };
     let wrong = |why: String| Report::from(Diagnostic::input("kernels::bind", why).at(node.loc.to_string()));
-    let spec = kernel_of(node, module, id, packed.strategy).ok_or_else(|| wrong(format!("{} has packed weights", node.op.name())))?;
+    let spec = kernel_of(node, module, id, packed.strategy, packed.scales)
+        .ok_or_else(|| wrong(format!("{} has packed weights", node.op.name())))?;
     let function = code.kernel(&spec.symbol()).ok_or_else(|| wrong(format!("the kernel {spec} is missing")))?;
     let [n, k] = module.constants[id].dims()[..] else { return Err(wrong("packed weights are not a matrix".into())) };
     let groups = packed.groups;
@@ -103,14 +106,14 @@ fn bind(kernels: &Kernels, module: &Module, graph: &Graph, node: &Node, code: &C
 }
 
 /// The kernel of a `bit_matmul` or `bit_conv` with the weights `id`.
-pub fn kernel_of(node: &Node, module: &Module, id: ConstId, strategy: Strategy) -> Option<KernelSpec> {
+pub fn kernel_of(node: &Node, module: &Module, id: ConstId, strategy: Strategy, scales: ScaleFormat) -> Option<KernelSpec> {
     let quant = module.constants.get(id)?.ty.elem.quant()?;
     let (a_bits, a_levels) = match &node.op {
         Op::BitMatmul(op) => (op.a_bits, op.a_levels),
         Op::BitConv(op) => (op.a_bits, op.a_levels),
         _ => return None,
     };
-    (1..=8).contains(&a_bits).then(|| KernelSpec::of(&quant, a_bits, a_levels, strategy)).flatten()
+    (1..=8).contains(&a_bits).then(|| KernelSpec::of(&quant, a_bits, a_levels, strategy, scales)).flatten()
 }
 
 /// Groups of columns of a product.

@@ -65,6 +65,16 @@ impl RowPacker {
         let factor = if spec.w_zero { code.step } else { code.step.wrapping_mul(w_offset) };
         RowPacker { spec, layout, code, factor }
     }
+    /// Elements of a row.
+    pub fn k(&self) -> usize {
+        self.layout.k
+    }
+    /// Whether both write the same for the same rows.
+    pub fn packs_as(&self, other: &RowPacker) -> bool {
+        let shape = |layout: &Layout| (layout.k, layout.block, layout.chunks, layout.row_bytes);
+        let how = |packer: &RowPacker| (packer.spec.strategy, packer.spec.a_bits, packer.code, packer.factor);
+        shape(&self.layout) == shape(&other.layout) && how(self) == how(other)
+    }
     /// The byte code.
     pub fn code(&self) -> ByteCode {
         self.code
@@ -79,14 +89,15 @@ impl RowPacker {
         }
     }
     /// Calls `body` with memory for `count` rows, of unspecified contents, that is kept per thread.
-    pub fn with_rows(&self, count: usize, body: impl FnOnce(&mut Rows)) {
+    pub fn with_rows<R>(&self, count: usize, body: impl FnOnce(&mut Rows) -> R) -> R {
         let mut rows = KEPT.take();
         rows.bytes.resize(count * self.layout.row_bytes, 0);
         rows.corrections.resize(count * self.layout.blocks, 0);
         rows.centers.resize(count, 0);
         rows.scales.resize(count, 0.0);
-        body(&mut rows);
+        let result = body(&mut rows);
         KEPT.set(rows);
+        result
     }
     /// Whether packed rows begin with their `k` bytes as they are, and hold 0 behind them.
     pub fn is_plain(&self) -> bool {
@@ -115,10 +126,15 @@ impl RowPacker {
     pub fn to_bytes<'c>(&self, codes: impl Iterator<Item = &'c u8>, bytes: &mut [i8]) {
         bytes.iter_mut().zip(codes).for_each(|(byte, &code)| *byte = code.wrapping_sub(self.code.bias as u8) as i8);
     }
-    /// Writes one row from its `k` bytes.
+    /// Writes one row from its `k` bytes, into zeros if rows are not plain.
     pub fn pack(&self, bytes: &[i8], scale: f32, zero: i32, row: &mut RowMut<'_>) {
         (*row.scale, *row.center) = (scale, self.code.center.wrapping_sub(zero));
         block_sums(bytes, self.layout.block, self.factor, row.corrections);
+        if self.is_plain() {
+            let (row, end) = row.bytes.split_at_mut(bytes.len());
+            row.copy_from_slice(bytemuck::cast_slice(bytes));
+            return end.fill(0);
+        }
         for g in 0..self.layout.blocks {
             let block = &bytes[self.layout.block_range(g)];
             self.pack_block(block, self.layout.padded_start(g), row.bytes);

@@ -1,8 +1,8 @@
 //! Runs `bit_matmul` and `bit_conv` by kernels; the same bits as [`crate::ops::bit`].
 
-use super::call::Product;
+use super::call::{Product, multiply};
 use super::image::Image;
-use super::rows::{RowPacker, Rows};
+use super::rows::{RowMut, RowPacker, Rows};
 use super::spec::{ByteCode, LANES};
 use super::transpose::split_columns;
 use crate::ops::bit::{conv_activation, conv_shape, matmul_activation};
@@ -17,6 +17,7 @@ use mokume_ir::op::{BitConv, BitMatmul};
 use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
 use rayon::prelude::*;
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Rows per task of packing.
@@ -30,39 +31,95 @@ const WINDOWS: Range<usize> = 32..256;
 /// Tasks of a convolution, if it has enough windows.
 const TASKS: usize = 8;
 
-/// `bit_matmul`; the operands are those of the op without the weights.
-///
-/// Errors  when they do not fit.
-pub fn matmul(op: &BitMatmul, product: &Product, w_levels: Levels, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
-    let x = operand_of(inputs, 0, Elem::F32)?;
-    let (n, k) = (product.layout().n, product.layout().k);
-    let mut dims: Dims = x.dims().into();
-    match dims.last_mut() {
-        Some(last) if *last == k => *last = n,
-        _ => return Err(OpError::operands(format!("rows of {k} weights and activations {:?}", x.dims()))),
+/// A `bit_matmul`, its kernel, and its operands without activations and weights.
+pub struct Matmul<'a> {
+    /// The op.
+    pub op: &'a BitMatmul,
+    /// Its kernel and weights.
+    pub product: &'a Product,
+    /// Levels of the weights.
+    pub levels: Levels,
+    /// Operands of the epilogue.
+    pub operands: SmallVec<[Operand; 2]>,
+}
+
+/// An operand of an epilogue.
+#[derive(Debug, Clone)]
+pub enum Operand {
+    /// A tensor that was there before.
+    Tensor(Tensor),
+    /// The result of an earlier matmul of those that run together.
+    Earlier(usize),
+}
+
+impl Matmul<'_> {
+    /// Whether both read activations that are packed alike.
+    pub fn shares_rows_with(&self, other: &Matmul<'_>) -> bool {
+        matmul_activation(self.op) == matmul_activation(other.op) && self.packer().packs_as(&other.packer())
     }
-    let rows = packed_rows(x.slice(), product, w_levels, &matmul_activation(op))?;
-    let mut y = cx.alloc(&dims, Elem::F32)?;
-    product.multiply(&rows, y.slice_mut());
-    epilogue::apply(&op.epilogue, &inputs[1..], &dims, y.slice_mut())?;
-    Ok(vec![y])
+    fn packer(&self) -> RowPacker {
+        packer(self.product, self.levels, &matmul_activation(self.op))
+    }
+    fn dims(&self, x: &Tensor) -> Result<Dims, OpError> {
+        let (n, k) = (self.product.layout().n, self.product.layout().k);
+        let mut dims: Dims = x.dims().into();
+        match dims.last_mut() {
+            Some(last) if *last == k => *last = n,
+            _ => return Err(OpError::operands(format!("rows of {k} weights and activations {:?}", x.dims()))),
+        }
+        Ok(dims)
+    }
+}
+
+/// Matmuls of the same activations, which are packed once; the rows of all are packed alike. Epilogues run in order.
+///
+/// Errors  when operands do not fit.
+pub fn matmuls(all: &[Matmul<'_>], x: &Tensor, cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let Some(first) = all.first() else { return Ok(vec![]) };
+    let x = operand_of(&[x], 0, Elem::F32)?;
+    let outputs = all.iter().map(|matmul| cx.alloc(&matmul.dims(x)?, Elem::F32)).collect::<Result<Vec<_>, _>>();
+    let mut outputs = outputs?;
+    let packer = first.packer();
+    packer.with_rows(x.len() / first.product.layout().k.max(1), |rows| {
+        pack_rows(x.slice(), &packer, &matmul_activation(first.op), rows)?;
+        let products: SmallVec<[_; 3]> = all.iter().zip(&mut outputs).map(|(one, y)| (one.product, y.slice_mut())).collect();
+        multiply(products, rows);
+        Ok::<_, OpError>(())
+    })?;
+    for (i, matmul) in all.iter().enumerate() {
+        let (earlier, rest) = outputs.split_at_mut(i);
+        let mut operands: SmallVec<[&Tensor; 2]> = SmallVec::new();
+        for operand in &matmul.operands {
+            operands.push(match operand {
+                Operand::Tensor(tensor) => tensor,
+                Operand::Earlier(index) => earlier.get(*index).ok_or_else(|| OpError::operands("a result of a later product"))?,
+            });
+        }
+        let dims: Dims = rest[0].dims().into();
+        epilogue::apply(&matmul.op.epilogue, &operands, &dims, rest[0].slice_mut())?;
+    }
+    Ok(outputs)
 }
 
 /// Quantizes and packs rows.
-fn packed_rows(x: &[f32], product: &Product, w_levels: Levels, how: &Activation) -> Result<Rows, OpError> {
-    let (k, packer) = (product.layout().k, packer(product, w_levels, how));
-    let mut bytes = vec![0; x.len()];
-    let (scales, zeros) = quantize_into(x, k, how, packer.code().bias as u8, &mut bytes)?;
-    let mut rows = packer.rows(x.len() / k.max(1));
-    let per_row = |m: usize| if scales.len() == 1 { 0 } else { m };
-    let mut lines: Vec<_> = packer.split(&mut rows).collect();
-    lines.par_chunks_mut(PACK_ROWS).enumerate().for_each(|(chunk, lines)| {
-        for (i, line) in lines.iter_mut().enumerate() {
-            let m = chunk * PACK_ROWS + i;
-            packer.pack(bytemuck::cast_slice(&bytes[m * k..(m + 1) * k]), scales[per_row(m)], zeros[per_row(m)], line);
+fn pack_rows(x: &[f32], packer: &RowPacker, how: &Activation, rows: &mut Rows) -> Result<(), OpError> {
+    let (k, bias) = (packer.k(), packer.code().bias as u8);
+    let one = |numbers: usize, m: usize| if numbers == 1 { 0 } else { m };
+    scratch::with(x.len(), |bytes: &mut [u8]| {
+        let (scales, zeros) = quantize_into(x, k, how, bias, bytes)?;
+        if !packer.is_plain() {
+            rows.bytes.fill(0);
         }
-    });
-    Ok(rows)
+        let mut lines: SmallVec<[RowMut<'_>; PACK_ROWS]> = packer.split(rows).collect();
+        lines.par_chunks_mut(PACK_ROWS).enumerate().for_each(|(chunk, lines)| {
+            for (i, line) in lines.iter_mut().enumerate() {
+                let m = chunk * PACK_ROWS + i;
+                let (scale, zero) = (scales[one(scales.len(), m)], zeros[one(zeros.len(), m)]);
+                packer.pack(bytemuck::cast_slice(&bytes[m * k..(m + 1) * k]), scale, zero, line);
+            }
+        });
+        Ok(())
+    })
 }
 
 fn packer(product: &Product, w_levels: Levels, how: &Activation) -> RowPacker {

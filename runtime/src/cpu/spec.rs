@@ -2,8 +2,9 @@
 //! `step_a [cw] Σ b` are the [`crate::cpu::abi::KernelArgs::corrections`].
 //!
 //! Weights. Columns (output channels) come in tiles of [`LANES`], k in chunks of [`CHUNK`]; every scale block is padded with
-//! code 0 to whole chunks. A tile is, for every block: [`LANES`] f32 scales; with weight zero points [`LANES`] i32 `cw`; with
-//! centers [`LANES`] i32 `Σ (level_w - zero_w)`; then its chunks of `bits` vectors of 64 bytes:
+//! code 0 to whole chunks. A tile begins with the headers of its blocks, padded with 0 to whole vectors: [`LANES`] scales; with
+//! weight zero points [`LANES`] i32 `cw`; with centers [`LANES`] i32 `Σ (level_w - zero_w)`. Then come the chunks of all blocks, of
+//! `bits` vectors of 64 bytes:
 //! - planes: vector `i` holds bit `i` of the codes, a 32-bit word per column, bit `k` of the word for `k` of the chunk;
 //! - unpack: the code is split into [`parts`] of 8, 4, 2 or 1 bits. A part of `p` bits takes `p` vectors; byte `4 * column + r` of
 //!   vector `v` holds, in the bits from `p * f`, the part of `k = 4 (v * 8 / p + f) + r`.
@@ -48,6 +49,43 @@ impl Strategy {
     }
 }
 
+/// How scales of weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ScaleFormat {
+    /// As they are.
+    F32,
+    /// As f16, which every scale of the weights is exactly, without a sign.
+    F16,
+}
+
+impl ScaleFormat {
+    /// Both.
+    pub const ALL: [ScaleFormat; 2] = [ScaleFormat::F32, ScaleFormat::F16];
+    /// The smallest format that holds `scales` exactly.
+    pub fn of(scales: &[f32]) -> Self {
+        let is_half = |&scale: &f32| scale.is_sign_positive() && scale.is_finite() && half::f16::from_f32(scale).to_f32() == scale;
+        if scales.iter().all(is_half) { ScaleFormat::F16 } else { ScaleFormat::F32 }
+    }
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScaleFormat::F32 => "f32",
+            ScaleFormat::F16 => "f16",
+        }
+    }
+    /// The format called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+    /// Bytes of a scale.
+    pub fn bytes(self) -> usize {
+        match self {
+            ScaleFormat::F32 => 4,
+            ScaleFormat::F16 => 2,
+        }
+    }
+}
+
 /// What a kernel stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Store {
@@ -64,6 +102,8 @@ pub struct KernelSpec {
     pub product: BitProduct,
     /// How products are formed.
     pub strategy: Strategy,
+    /// How scales of weights are stored.
+    pub scales: ScaleFormat,
     /// What is stored.
     pub store: Store,
 }
@@ -77,33 +117,34 @@ impl Deref for KernelSpec {
 
 impl KernelSpec {
     /// The kernel for weights of type `w` and activations of these codes; none when no kernel has such scales.
-    pub fn of(w: &QuantType, a_bits: u8, a_levels: Levels, strategy: Strategy) -> Option<Self> {
-        Some(KernelSpec { product: BitProduct::of(w, a_bits, a_levels)?, strategy, store: Store::Scaled })
+    pub fn of(w: &QuantType, a_bits: u8, a_levels: Levels, strategy: Strategy, scales: ScaleFormat) -> Option<Self> {
+        Some(KernelSpec { product: BitProduct::of(w, a_bits, a_levels)?, strategy, scales, store: Store::Scaled })
     }
     /// Name of the function in object files: distinct for distinct kernels, the same everywhere.
     pub fn symbol(&self) -> String {
         let raw = if self.store == Store::Raw { "_raw" } else { "" };
-        format!("bit_matmul_{}_{}{raw}", self.strategy.name(), self.product.symbol())
+        format!("bit_matmul_{}_{}_{}{raw}", self.strategy.name(), self.product.symbol(), self.scales.name())
     }
     /// Layout of weights `[n, k]` and of rows of `k` activations.
     pub fn layout(&self, n: usize, k: usize) -> Layout {
         let block = self.block.map_or(k, |size| size as usize).max(1);
         let (blocks, chunks) = (k.div_ceil(block), block.div_ceil(CHUNK));
-        let header = (1 + usize::from(self.w_zero) + usize::from(self.a_center)) * VECTOR;
-        let tile_bytes = blocks * (header + chunks * self.w_bits as usize * VECTOR);
+        let header = self.scales.bytes() * LANES + (usize::from(self.w_zero) + usize::from(self.a_center)) * VECTOR;
+        let codes = (blocks * header).next_multiple_of(VECTOR);
+        let tile_bytes = codes + blocks * chunks * self.w_bits as usize * VECTOR;
         let row_bytes = match self.strategy {
             Strategy::Unpack => blocks * chunks * CHUNK,
             Strategy::Planes => blocks * chunks * CHUNK / 8 * self.a_bits as usize,
         };
-        Layout { n, k, block, blocks, chunks, header, tile_bytes, row_bytes }
+        Layout { n, k, block, blocks, chunks, header, codes, tile_bytes, row_bytes }
     }
 }
 
-/// `unpack w4a8s x1 block 32`
+/// `unpack w4a8s x1 block 32 f16 scales`
 impl fmt::Display for KernelSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let raw = if self.store == Store::Raw { " raw" } else { "" };
-        write!(f, "{} {}{raw}", self.strategy.name(), self.product)
+        write!(f, "{} {} {} scales{raw}", self.strategy.name(), self.product, self.scales.name())
     }
 }
 
@@ -120,8 +161,10 @@ pub struct Layout {
     pub blocks: usize,
     /// Chunks of every block.
     pub chunks: usize,
-    /// Bytes before the chunks of a block of a tile.
+    /// Bytes of the header of a block of a tile.
     pub header: usize,
+    /// Where the chunks of a tile begin.
+    pub codes: usize,
     /// Bytes of a weight tile.
     pub tile_bytes: usize,
     /// Bytes of a packed row of activations.

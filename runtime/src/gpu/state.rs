@@ -1,7 +1,7 @@
 //! State on a device: what outputs gave stays there until the next run.
 
 use super::memory::DeviceTensor;
-use crate::bind::{Constraint, Declared};
+use crate::bind::{Constraint, Declared, Got};
 use mokume_ir::graph::State;
 
 /// The states of a program and what they hold.
@@ -28,8 +28,7 @@ impl DeviceStates {
                     (None, Some(grows)) if grows as usize == axis => Some(0),
                     _ => None,
                 };
-                let got = || format!("size {} along axis {axis}", size.unwrap_or(0));
-                all.extend(size.map(|size| Constraint { input, axis, dim, size, got: got() }));
+                all.extend(size.map(|size| Constraint { input, axis, dim, size, got: Got::State(axis, size) }));
             }
         }
         all

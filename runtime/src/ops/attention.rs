@@ -8,10 +8,10 @@ use super::real::{Real, for_reals};
 use super::shared::Shared;
 use super::softmax::softmax_row;
 use super::{OpContext, OpError, scratch};
+use crate::crew;
 use crate::tensor::Tensor;
 use mokume_ir::op::Attention;
 use mokume_ir::types::Elem;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// softmax(scale q kᵀ + mask) v. A row that may attend to nothing gives 0. Keys and values may have room to grow.
@@ -29,6 +29,9 @@ pub fn attention(op: &Attention, inputs: &[&Tensor], cx: &OpContext<'_>) -> Resu
         Ok(vec![y])
     })
 }
+
+/// Rows up to which products are sums of rows as they lie.
+const FEW_ROWS: usize = 8;
 
 /// Sizes and settings.
 struct Plan {
@@ -72,7 +75,8 @@ impl Plan {
         let block = ((1usize << 16) / self.t.max(1)).clamp(8, 64);
         let blocks = |pair: usize| (0..rows).step_by(block).map(move |first| (pair, first..(first + block).min(rows)));
         let tasks: Vec<(usize, Range<usize>)> = (0..self.b * self.hk).flat_map(blocks).collect();
-        tasks.into_par_iter().for_each(|(pair, range)| {
+        crew::for_each(tasks.len(), |task| {
+            let (pair, range) = tasks[task].clone();
             let q = &q[(pair * rows + range.start) * self.d..][..range.len() * self.d];
             self.block([q, k.block(2, pair), v.block(2, pair)], mask, pair, range, &out);
         });
@@ -80,6 +84,9 @@ impl Plan {
     /// Rows `range` of the queries of one key head.
     fn block<T: Real>(&self, [q, k, v]: [&[T]; 3], mask: Option<&Mask<'_, T>>, pair: usize, range: Range<usize>, out: &Shared<T>) {
         let reach = range.clone().map(|row| self.reach(row)).max().unwrap_or(0);
+        if range.len() <= FEW_ROWS && self.d > 0 && self.e > 0 {
+            return self.few_rows([q, &k[..reach * self.d], v], mask, pair, range, out);
+        }
         scratch::with::<T, _>(range.len() * reach, |memory| {
             let scores = Shared::new(memory);
             let to = Target { start: 0, rows: reach, add: false };
@@ -97,6 +104,21 @@ impl Plan {
                 let sizes = Sizes { m: run.len(), n: self.e, k: reach };
                 // SAFETY: every task has its own rows of the output.
                 unsafe { product(sizes, weights, Matrix { data: v, rows: self.e, cols: 1 }, out, to, false) };
+            }
+        });
+    }
+    /// As [`Plan::block`] for few rows, as when decoding: keys and values are read once, as they lie.
+    fn few_rows<T: Real>(&self, [q, k, v]: [&[T]; 3], mask: Option<&Mask<'_, T>>, pair: usize, range: Range<usize>, out: &Shared<T>) {
+        let reach = k.len() / self.d;
+        scratch::with::<T, _>(range.len() * reach, |scores| {
+            T::dots(q, k, self.d, scores, reach);
+            for (run, to) in self.runs(pair, range.clone()) {
+                for (i, row) in run.clone().enumerate() {
+                    let scores = &mut scores[(row - range.start) * reach..][..reach];
+                    self.finish_row(mask, pair, row, scores);
+                    // SAFETY: every task has its own rows of the output.
+                    T::sum_rows(scores, v, unsafe { out.part(to.start + i * to.rows, self.e) });
+                }
             }
         });
     }

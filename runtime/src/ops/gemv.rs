@@ -1,7 +1,7 @@
 //! Products of a few rows with a large matrix: bound by reading the matrix once.
 
 use super::gemm::Sizes;
-use super::simd::{self, mul_add, vectorized};
+use super::simd::{self, LANES, mul_add, vectorized};
 use rayon::prelude::*;
 
 /// Most rows of the left matrix that go this way.
@@ -67,9 +67,50 @@ fn rows_by_columns(a: &[f32], b: &[f32], k: usize, n: usize, m: usize, out: &mut
     }
 }
 
+/// `out[i stride + j] = Σ_p a[i, p] b[j, p]` of rows of `k` elements.
+pub fn dots(a: &[f32], b: &[f32], k: usize, out: &mut [f32], stride: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if simd::width() == simd::Width::Avx512 {
+        // SAFETY: the machine has these instructions.
+        return unsafe { dots_avx512(a, b, k, out, stride) };
+    }
+    for_pairs(a, b, k, |i, j, a, b| out[i * stride + j] = simd::dot(a, b));
+}
+
+/// Calls `body(i, j, a_i, b_j)` for all pairs of rows, all of `a` for one of `b` after the other.
+#[inline(always)]
+fn for_pairs(a: &[f32], b: &[f32], k: usize, mut body: impl FnMut(usize, usize, &[f32], &[f32])) {
+    for (j, b) in b.chunks_exact(k).enumerate() {
+        a.chunks_exact(k).enumerate().for_each(|(i, a)| body(i, j, a, b));
+    }
+}
+
+/// [`dots`] of rows too short for [`simd::dot`], whose sums of lanes take longer than the products.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn dots_avx512(a: &[f32], b: &[f32], k: usize, out: &mut [f32], stride: usize) {
+    for_pairs(a, b, k, |i, j, a, b| out[i * stride + j] = short_dot_avx512(a, b));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn short_dot_avx512(a: &[f32], b: &[f32]) -> f32 {
+    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_setzero_ps};
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = _mm512_setzero_ps();
+    for (a, b) in a.iter().zip(b) {
+        // SAFETY: both are as long as a register.
+        let (a, b) = unsafe { (_mm512_loadu_ps(a.as_ptr()), _mm512_loadu_ps(b.as_ptr())) };
+        sums = _mm512_fmadd_ps(a, b, sums);
+    }
+    let tail = a_tail.iter().zip(b_tail).fold(0.0, |sum, (a, b)| sum + a * b);
+    _mm512_reduce_add_ps(sums) + tail
+}
+
 vectorized! {
     /// `out = Σ_p a[p] b[p * stride..]`, four rows at a time.
-    fn sum_rows<const FMA: bool>(a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) -> () {
+    pub fn sum_rows<const FMA: bool>(a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) -> () {
         let width = out.len();
         out.fill(0.0);
         let (fours, tail) = a.as_chunks::<4>();

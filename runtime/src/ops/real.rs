@@ -1,6 +1,6 @@
 //! Real numbers: the arithmetic that generic float ops need, for f32 and f64; half floats compute as f32.
 
-use super::{OpContext, OpError, simd};
+use super::{OpContext, OpError, gemv, simd};
 use crate::tensor::{Scalar, Tensor};
 use half::{bf16, f16};
 use mokume_ir::types::Elem;
@@ -53,10 +53,14 @@ pub trait Real:
     fn largest(x: &[Self]) -> Self;
     /// Replaces every element by `e^(x - shift)`; gives the sum.
     fn exp_shifted(x: &mut [Self], shift: Self) -> Self;
+    /// `out[i stride + j] = Σ_p a[i, p] b[j, p]` of rows of `k` elements; meant for few rows `a`.
+    fn dots(a: &[Self], b: &[Self], k: usize, out: &mut [Self], stride: usize);
+    /// `out = Σ_p a[p] b[p]` of rows `b` as long as `out`.
+    fn sum_rows(a: &[Self], b: &[Self], out: &mut [Self]);
 }
 
 macro_rules! real {
-    ($ty:ident, $elem:ident, $largest:path, $exp_shifted:path) => {
+    ($ty:ident, $elem:ident, $largest:path, $exp_shifted:path, $dots:path, $sum_rows:path) => {
         impl Real for $ty {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -98,12 +102,18 @@ macro_rules! real {
             fn exp_shifted(x: &mut [Self], shift: Self) -> Self {
                 $exp_shifted(x, shift)
             }
+            fn dots(a: &[Self], b: &[Self], k: usize, out: &mut [Self], stride: usize) {
+                $dots(a, b, k, out, stride);
+            }
+            fn sum_rows(a: &[Self], b: &[Self], out: &mut [Self]) {
+                $sum_rows(a, b, out.len(), out);
+            }
         }
     };
 }
 
-real!(f32, F32, simd::max, simd::exp_shifted);
-real!(f64, F64, largest_f64, exp_shifted_f64);
+real!(f32, F32, simd::max, simd::exp_shifted, gemv::dots, gemv::sum_rows);
+real!(f64, F64, largest_f64, exp_shifted_f64, dots_f64, sum_rows_f64);
 
 fn largest_f64(x: &[f64]) -> f64 {
     x.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b))
@@ -112,6 +122,20 @@ fn largest_f64(x: &[f64]) -> f64 {
 fn exp_shifted_f64(x: &mut [f64], shift: f64) -> f64 {
     x.iter_mut().for_each(|x| *x = (*x - shift).exp());
     x.iter().sum()
+}
+
+fn dots_f64(a: &[f64], b: &[f64], k: usize, out: &mut [f64], stride: usize) {
+    for (i, a) in a.chunks_exact(k).enumerate() {
+        let rows = out[i * stride..].iter_mut().zip(b.chunks_exact(k));
+        rows.for_each(|(out, b)| *out = a.iter().zip(b).map(|(a, b)| a * b).sum());
+    }
+}
+
+fn sum_rows_f64(a: &[f64], b: &[f64], width: usize, out: &mut [f64]) {
+    out.fill(0.0);
+    for (a, b) in a.iter().zip(b.chunks_exact(width)) {
+        out.iter_mut().zip(b).for_each(|(out, b)| *out += a * b);
+    }
 }
 
 /// Evaluates `$body` with the type alias `$T` bound to f32 or f64 as `$elem` says, else refuses.
