@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-#[allow(dead_code, reason = "shared with other tests")]
 mod toolkit;
 
 use inkwell::context::Context;
@@ -65,7 +64,8 @@ fn kernels() -> Vec<Kernel> {
             all.push(Kernel::Attention(Attention { columns: 1 + u32::from(on), causal: on, softcap: !on, mask }));
         }
     }
-    all.push(Kernel::Matmul);
+    all.extend([Kernel::Matmul, Kernel::GroupNorm, Kernel::Resample, Kernel::Conv { bias: true }, Kernel::Conv { bias: false }]);
+    all.extend([(false, false), (true, false), (true, true)].map(|(mean, padding)| Kernel::Pool { mean, padding }));
     all
 }
 

@@ -14,6 +14,9 @@ use mokume_ir::op::{BinaryKind, BitMatmul, Call, Concat, Dequantize, Epilogue, O
 use mokume_ir::quant::{Granularity, Levels, QuantType};
 use mokume_ir::types::{Elem, Shape, Type};
 use mokume_runtime::artifact::{self, ReadOptions};
+use mokume_runtime::cpu::kernels::Kernels;
+use mokume_runtime::gpu::arch::Arch;
+use mokume_runtime::gpu::code::DeviceWeights;
 use mokume_runtime::program::Program;
 
 fn dim(name: &str) -> Dim {
@@ -254,4 +257,21 @@ fn hostile_manifests_do_not_panic() {
         }
     }
     assert!(refused > 1000, "{refused}");
+}
+
+#[test]
+fn device_code_comes_back() {
+    let mut kernels = Kernels::default();
+    let program = program();
+    let quantized = |constant: &Constant| constant.ty.elem.quant().is_some();
+    let (id, _) = program.module.constants.iter().find(|(_, constant)| quantized(constant)).unwrap();
+    let part = |seed: u8, len: usize| Bytes::from((0..len).map(|i| i as u8 ^ seed).collect::<Vec<_>>());
+    let weights = DeviceWeights { planes: part(1, 4096), scales: part(2, 640), zeros: part(3, 4), sums: Bytes::new() };
+    kernels.device.ptx = vec![(Arch::Sm80, Bytes::from_static(b".version 7.1")), (Arch::Sm90a, Bytes::from_static(b".version 8.0"))];
+    kernels.device.weights.insert(id, weights);
+    let written = artifact::to_bytes(&Program::unloaded(program.module, kernels.clone()));
+    let back = artifact::from_bytes(written.clone(), &ReadOptions::default()).unwrap_or_else(|report| panic!("{report}"));
+    let (_, weights) = back.kernels().device.weights.iter().next().unwrap();
+    assert_eq!((&back.kernels().device.ptx, weights), (&kernels.device.ptx, &kernels.device.weights[&id]));
+    assert_eq!(artifact::to_bytes(&back), written);
 }

@@ -218,3 +218,72 @@ fn quantized_products() {
         }
     }
 }
+
+#[test]
+fn convolutions() {
+    let conv = |strides: &[i64], dilations: &[i64], pads: &[i64], groups| Conv {
+        strides: strides.to_vec(),
+        dilations: dilations.to_vec(),
+        pads: pads.to_vec(),
+        auto_pad: AutoPad::Explicit,
+        groups,
+    };
+    let x = floats(&[2, 4, 7, 9], 1);
+    check(conv(&[1, 1], &[1, 1], &[0; 4], 1), &[x.clone(), floats(&[5, 4, 1, 1], 2)], 2e-6);
+    check(conv(&[2, 1], &[1, 2], &[1, 2, 0, 1], 1), &[x.clone(), floats(&[20, 4, 3, 3], 2), floats(&[20], 3)], 2e-6);
+    check(conv(&[1, 1], &[1, 1], &[1; 4], 4), &[x.clone(), floats(&[4, 1, 3, 3], 2), floats(&[4], 3)], 2e-6);
+    check(conv(&[1, 1], &[1, 1], &[1; 4], 2), &[x, floats(&[6, 2, 3, 3], 2)], 2e-6);
+    check(conv(&[3], &[1], &[2, 1], 1), &[floats(&[1, 3, 40], 1), floats(&[17, 3, 5], 2)], 2e-6);
+}
+
+#[test]
+fn pools() {
+    let pool = |kind, pads: [i64; 4], ceil, count_include_pad| Pool {
+        kind,
+        kernel: vec![3, 2],
+        strides: vec![2, 2],
+        dilations: vec![1, 1],
+        pads: pads.to_vec(),
+        auto_pad: AutoPad::Explicit,
+        ceil,
+        count_include_pad,
+        p: 2,
+        indices: false,
+        column_major: false,
+    };
+    for pads in [[0; 4], [1, 0, 1, 1]] {
+        for ceil in [false, true] {
+            check(pool(PoolKind::Max, pads, ceil, false), &[floats(&[2, 3, 8, 9], 1)], EXACT);
+            check(pool(PoolKind::Average, pads, ceil, false), &[floats(&[2, 3, 8, 9], 1)], CLOSE);
+            check(pool(PoolKind::Average, pads, ceil, true), &[floats(&[2, 3, 8, 9], 1)], CLOSE);
+        }
+    }
+}
+
+#[test]
+fn groups_and_resizes() {
+    for groups in [1, 2, 4] {
+        check(GroupNorm { groups, epsilon: 1e-2 }, &[floats(&[2, 4, 3, 50], 1), floats(&[4], 2), floats(&[4], 3)], 3e-6);
+    }
+    let resize = |mode, coordinates, antialias, scales: [f32; 2]| Resize {
+        mode,
+        coordinates,
+        nearest: NearestMode::RoundPreferFloor,
+        cubic_a: -0.75,
+        exclude_outside: false,
+        extrapolation: 0.0,
+        antialias,
+        aspect: AspectPolicy::Stretch,
+        axes: vec![2, 3],
+        scales: scales.to_vec(),
+        scales_operand: None,
+        sizes: None,
+        roi: false,
+    };
+    for mode in [Interpolation::Nearest, Interpolation::Linear, Interpolation::Cubic] {
+        for (coordinates, scales) in [(CoordinateMode::HalfPixel, [2.0, 1.5]), (CoordinateMode::AlignCorners, [0.6, 3.0])] {
+            check(resize(mode, coordinates, false, scales), &[floats(&[1, 2, 5, 6], 1)], CLOSE);
+        }
+    }
+    check(resize(Interpolation::Linear, CoordinateMode::HalfPixel, true, [0.5, 0.4]), &[floats(&[1, 2, 8, 10], 1)], CLOSE);
+}

@@ -65,6 +65,22 @@ pub enum Kernel {
     Attention(Attention),
     /// Product of f32 matrices.
     Matmul,
+    /// Convolution of f32 over two axes.
+    Conv {
+        /// There is a bias.
+        bias: bool,
+    },
+    /// Pooling of f32 over two axes.
+    Pool {
+        /// Means, else maxima.
+        mean: bool,
+        /// Means count padding.
+        padding: bool,
+    },
+    /// Normalization of f32 over groups of channels.
+    GroupNorm,
+    /// Weighted sums of f32 along an axis.
+    Resample,
     /// Product of packed rows and quantized weights.
     BitMatmul(MatmulSpec),
     /// Quantizes and packs rows.
@@ -114,6 +130,11 @@ impl Kernel {
             }
             Kernel::Attention(attention) => attention.symbol(),
             Kernel::Matmul => "matmul_f32".into(),
+            Kernel::Conv { bias } => (if *bias { "conv_bias" } else { "conv" }).into(),
+            Kernel::Pool { mean: false, .. } => "pool_max".into(),
+            Kernel::Pool { padding, .. } => (if *padding { "pool_mean_padded" } else { "pool_mean" }).into(),
+            Kernel::GroupNorm => "group_norm".into(),
+            Kernel::Resample => "resample".into(),
             Kernel::BitMatmul(spec) => spec.symbol(),
             Kernel::Quantize(spec) => spec.symbol(),
             Kernel::Range(spec) => spec.symbol(),

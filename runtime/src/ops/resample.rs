@@ -19,12 +19,51 @@ pub fn resize(op: &Resize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec
         return no_code("resize", x.elem());
     }
     let mut current = x.clone();
-    for plan in plans(op, inputs, cx)? {
+    for plan in plans(op, x.dims(), inputs, cx)? {
         if !plan.is_identity() {
             current = resize_axis(&current, &plan, op, cx)?;
         }
     }
     Ok(vec![current])
+}
+
+/// What the positions of a resized axis are made of, as numbers that a device reads.
+pub(crate) struct Table {
+    /// The axis.
+    pub(crate) axis: usize,
+    /// Positions of the result.
+    pub(crate) output: usize,
+    /// Places for terms of every position.
+    pub(crate) width: usize,
+    /// Terms of every position; 0 where the extrapolation value stands.
+    pub(crate) counts: Vec<i32>,
+    /// Where terms come from, `width` per position.
+    pub(crate) sources: Vec<i32>,
+    /// Their weights, `width` per position.
+    pub(crate) weights: Vec<f32>,
+}
+
+/// The tables of all axes that change, for an input of sizes `dims`; `op` has no run-time operands.
+///
+/// Errors  when scales or sizes are out of range.
+pub(crate) fn tables(op: &Resize, dims: &[usize], cx: &OpContext<'_>) -> Result<Vec<Table>, OpError> {
+    let plans = plans(op, dims, &[], cx)?;
+    Ok(plans.iter().filter(|plan| !plan.is_identity()).map(|plan| table(plan, op)).collect())
+}
+
+fn table(plan: &Plan, op: &Resize) -> Table {
+    let all: Vec<Taps> = (0..plan.output).map(|at| taps(plan, op, plan.coordinate(at))).collect();
+    let width = all.iter().map(Vec::len).max().unwrap_or(0).max(1);
+    let mut table = Table { axis: plan.axis, output: plan.output, width, counts: vec![], sources: vec![], weights: vec![] };
+    for taps in &all {
+        let padded = taps.iter().copied().chain(std::iter::repeat((0, 0.0))).take(width);
+        table.counts.push(taps.len() as i32);
+        padded.for_each(|(source, weight)| {
+            table.sources.push(source as i32);
+            table.weights.push(weight);
+        });
+    }
+    table
 }
 
 /// How one axis changes.
@@ -61,19 +100,18 @@ impl Plan {
     }
 }
 
-fn plans(op: &Resize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Plan>, OpError> {
-    let x = inputs[0];
-    let axes = op.axes.iter().map(|&axis| axis_of(axis, x.rank())).collect::<Result<Vec<_>, _>>()?;
+fn plans(op: &Resize, dims: &[usize], inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Plan>, OpError> {
+    let axes = op.axes.iter().map(|&axis| axis_of(axis, dims.len())).collect::<Result<Vec<_>, _>>()?;
     let (scales, outputs) = match &op.sizes {
-        Some(sizes) => from_sizes(op.aspect, &axes, x, &cx.ints(sizes, inputs)?)?,
-        None => from_scales(&axes, x, &scales(op, inputs)?)?,
+        Some(sizes) => from_sizes(op.aspect, &axes, dims, &cx.ints(sizes, inputs)?)?,
+        None => from_scales(&axes, dims, &scales(op, inputs)?)?,
     };
     let roi = roi(op, inputs, axes.len())?;
     let plan = |(i, axis): (usize, usize)| {
-        if outputs[i] > 0 && x.dims()[axis] == 0 {
+        if outputs[i] > 0 && dims[axis] == 0 {
             return Err(OpError::operands("resize of an empty axis to a longer one"));
         }
-        Ok(Plan { axis, input: x.dims()[axis], output: outputs[i], scale: scales[i], roi: roi[i], mode: op.coordinates })
+        Ok(Plan { axis, input: dims[axis], output: outputs[i], scale: scales[i], roi: roi[i], mode: op.coordinates })
     };
     axes.iter().copied().enumerate().map(plan).collect()
 }
@@ -87,25 +125,25 @@ fn scales(op: &Resize, inputs: &[&Tensor]) -> Result<Vec<f64>, OpError> {
     }
 }
 
-fn from_scales(axes: &[usize], x: &Tensor, scales: &[f64]) -> Result<(Vec<f64>, Vec<usize>), OpError> {
+fn from_scales(axes: &[usize], dims: &[usize], scales: &[f64]) -> Result<(Vec<f64>, Vec<usize>), OpError> {
     if scales.len() != axes.len() || scales.iter().any(|&scale| !scale.is_finite() || scale <= 0.0) {
         return Err(OpError::operands(format!("{} positive scales expected, got {scales:?}", axes.len())));
     }
-    let outputs = axes.iter().zip(scales).map(|(&axis, scale)| (x.dims()[axis] as f64 * scale).floor() as usize).collect();
+    let outputs = axes.iter().zip(scales).map(|(&axis, scale)| (dims[axis] as f64 * scale).floor() as usize).collect();
     Ok((scales.to_vec(), outputs))
 }
 
-fn from_sizes(aspect: AspectPolicy, axes: &[usize], x: &Tensor, sizes: &[i64]) -> Result<(Vec<f64>, Vec<usize>), OpError> {
+fn from_sizes(aspect: AspectPolicy, axes: &[usize], dims: &[usize], sizes: &[i64]) -> Result<(Vec<f64>, Vec<usize>), OpError> {
     if sizes.len() != axes.len() || sizes.iter().any(|&size| size < 0) {
         return Err(OpError::operands(format!("{} sizes expected, got {sizes:?}", axes.len())));
     }
-    let ratios: Vec<f64> = axes.iter().zip(sizes).map(|(&axis, &size)| size as f64 / x.dims()[axis].max(1) as f64).collect();
+    let ratios: Vec<f64> = axes.iter().zip(sizes).map(|(&axis, &size)| size as f64 / dims[axis].max(1) as f64).collect();
     let common = match aspect {
         AspectPolicy::Stretch => return Ok((ratios, sizes.iter().map(|&size| size as usize).collect())),
         AspectPolicy::NotLarger => ratios.iter().copied().fold(f64::INFINITY, f64::min),
         AspectPolicy::NotSmaller => ratios.iter().copied().fold(0.0, f64::max),
     };
-    let outputs = axes.iter().map(|&axis| (x.dims()[axis] as f64 * common + 0.5).floor() as usize).collect();
+    let outputs = axes.iter().map(|&axis| (dims[axis] as f64 * common + 0.5).floor() as usize).collect();
     Ok((vec![common; axes.len()], outputs))
 }
 

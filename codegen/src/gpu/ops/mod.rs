@@ -1,6 +1,7 @@
 //! Kernels of ops. One file per op family; arguments as the launches of `runtime/src/gpu/launch` document them.
 
 mod attention;
+mod conv;
 mod convert;
 mod emit;
 mod function;
@@ -10,7 +11,9 @@ mod math;
 mod matmul;
 mod movement;
 mod normalize;
+mod pool;
 mod reduce;
+mod resample;
 mod rotary;
 mod softmax;
 
@@ -33,6 +36,10 @@ pub fn emit(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
         Kernel::Rotary { interleaved, whole } => rotary::emit(build, &name, *interleaved, *whole),
         Kernel::Attention(config) => attention::emit(build, &name, config),
         Kernel::Matmul => matmul::emit(build, &name),
+        Kernel::Conv { bias } => conv::emit(build, &name, *bias),
+        Kernel::Pool { mean, padding } => pool::emit(build, &name, *mean, *padding),
+        Kernel::GroupNorm => normalize::emit_group(build, &name),
+        Kernel::Resample => resample::emit(build, &name),
         Kernel::BitMatmul(spec) => bit_matmul::emit(build, spec),
         Kernel::Quantize(spec) => quantize::emit(build, spec),
         Kernel::Range(spec) => quantize::emit_range(build, spec),

@@ -2,12 +2,15 @@
 
 mod attention;
 pub(crate) mod bit_matmul;
+mod conv;
 mod index;
 pub(crate) mod map;
 mod matmul;
 pub(crate) mod movement;
 mod normalize;
+mod pool;
 mod reduce;
+mod resample;
 mod rotary;
 mod softmax;
 
@@ -110,6 +113,10 @@ pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, arch: Arch) -
         Op::Rotary(op) => rotary::kernels(op, &types),
         Op::Attention(op) => attention::kernels(op, &types),
         Op::Matmul(_) => matmul::kernels(&types),
+        Op::Conv(_) => conv::kernels(&types),
+        Op::Pool(op) => pool::kernels(op, &types),
+        Op::GroupNorm(_) => normalize::group_kernels(&types),
+        Op::Resize(op) => resample::kernels(op, &types),
         Op::BitMatmul(_) => bit_matmul::kernels(module, graph, node, &bit_matmul::Rows::PLAIN, arch),
         _ => Err("there is no code for this op".into()),
     }
@@ -132,6 +139,10 @@ pub(crate) fn run(op: &Op, inputs: &[DeviceTensor], dims: &[Vec<usize>], cx: &mu
         Op::Rotary(op) => vec![rotary::rotary(op, inputs, cx)?],
         Op::Attention(op) => vec![attention::attention(op, inputs, cx)?],
         Op::Matmul(op) => vec![matmul::matmul(op, inputs, cx)?],
+        Op::Conv(op) => vec![conv::conv(op, inputs, cx)?],
+        Op::Pool(op) => vec![pool::pool(op, inputs, cx)?],
+        Op::GroupNorm(op) => vec![normalize::group_norm(op, inputs, cx)?],
+        Op::Resize(op) => vec![resample::resize(op, inputs, cx)?],
         other => return Err(OpError::unsupported(other.name()).into()),
     };
     match outputs.iter().zip(dims).all(|(output, dims)| output.dims[..] == dims[..]) {
@@ -158,6 +169,10 @@ impl Types<'_> {
             other if other == elem => Ok(()),
             other => Err(format!("operand {index} is {other}, not {elem}")),
         })
+    }
+    /// The number of axes of an operand.
+    pub(crate) fn rank(&self, index: usize) -> Option<usize> {
+        Some(self.graph.ty(*self.node.inputs.get(index)?).dims()?.len())
     }
     /// The known size of an operand along an axis.
     pub(crate) fn size(&self, index: usize, axis: usize) -> Option<usize> {

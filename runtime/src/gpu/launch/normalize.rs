@@ -1,4 +1,4 @@
-//! Layer norm and RMS norm: a block per row.
+//! Layer norm, RMS norm and group norm: a block per row.
 //!
 //! Arguments  x, scale, bias if there is one, result, elements of a row, elements after which scale repeats, epsilon.
 
@@ -6,7 +6,8 @@ use super::{Cx, Result, Types, count, misfit, operand};
 use crate::gpu::kernel::{Kernel, ROW_THREADS};
 use crate::gpu::memory::DeviceTensor;
 use crate::ops::layout::axis;
-use mokume_ir::op::Op;
+use crate::ops::operands::positive;
+use mokume_ir::op::{GroupNorm, Op};
 use mokume_ir::types::Elem;
 
 /// The kernels of a norm.
@@ -32,5 +33,32 @@ pub(crate) fn norm(how: (i64, f32, bool), inputs: &[DeviceTensor], cx: &mut Cx<'
     args.extend([y.address(), row as u64, scale.len() as u64, how.1.to_bits().into()]);
     let rows = if row == 0 { 0 } else { rows };
     cx.launch(Kernel::Norm { center: how.2, bias: bias.is_some() }, [rows, 1, 1], ROW_THREADS, &args)?;
+    Ok(y)
+}
+
+/// The kernels of a group norm.
+pub(crate) fn group_kernels(types: &Types<'_>) -> std::result::Result<Vec<Kernel>, String> {
+    types.all(Elem::F32)?;
+    Ok(vec![Kernel::GroupNorm])
+}
+
+/// Normalizes groups of channels.
+///
+/// Arguments  x, scale, bias, result, elements of a group, elements of a channel, groups, epsilon.
+pub(crate) fn group_norm(op: &GroupNorm, inputs: &[DeviceTensor], cx: &mut Cx<'_>) -> Result<DeviceTensor> {
+    let (x, scale, bias) = (operand(inputs, 0, Elem::F32)?, operand(inputs, 1, Elem::F32)?, operand(inputs, 2, Elem::F32)?);
+    let groups = positive(op.groups, "the number of groups")?;
+    let [n, channels, ref plane @ ..] = x.dims[..] else { return misfit(format!("channels of {:?}", x.dims)) };
+    if !channels.is_multiple_of(groups) || scale.len() != channels || bias.len() != channels {
+        return misfit(format!("{channels} channels in {groups} groups, {} scales", scale.len()));
+    }
+    let plane: usize = plane.iter().product();
+    count(x.len())?;
+    let y = cx.alloc(&x.dims, Elem::F32)?;
+    let mut args = [x, scale, bias, &y].map(DeviceTensor::address).to_vec();
+    args.extend([channels / groups * plane, plane, groups].map(|size| size as u64));
+    args.push(op.epsilon.to_bits().into());
+    let blocks = if y.len() == 0 { 0 } else { n * groups };
+    cx.launch(Kernel::GroupNorm, [blocks, 1, 1], ROW_THREADS, &args)?;
     Ok(y)
 }
