@@ -21,7 +21,7 @@ import ort
 import weights
 
 PROMPT = "The capital of France is"
-W2 = 'quantize{w=2,a=8,group=64,levels=odd,skip=["*lm_head*"]},quantize{w=4,a=8,group=32},fuse,dce'
+PRESETS = {"W8A8": "llm-w8a8", "W4A8": "llm-w4a8", "W2A8": "llm-w2a8"}
 # Ours, and whom each is compared with.
 PAIRS = {"W8A8": ["Q8_0"], "W4A8": ["Q4_0", "Q4_0-head"], "W2A8": ["Q2_K", "Q2_K-head", "TQ2_0", "TQ2_0-head"]}
 
@@ -46,12 +46,11 @@ class Mokume:
 
 def compiled(binary, model, folder):
     """The artifacts by name."""
-    presets = json.loads(subprocess.check_output([binary, "passes", "--json"]))["presets"]
-    pipeline = {preset["name"]: preset["pipeline"] for preset in presets}
-    texts = {"W8A8": pipeline["llm-w8a8"], "W4A8": pipeline["llm-w4a8"], "W2A8": f"{pipeline['llm-float']},{W2}"}
-    for name, text in texts.items():
-        subprocess.check_call([binary, "compile", "-q", model, "-o", folder / f"{name}.mok", "-p", text], stdout=subprocess.DEVNULL)
-    return {name: folder / f"{name}.mok" for name in texts}
+    paths = {name: folder / f"{name}.mok" for name in PRESETS}
+    for name, path in paths.items():
+        command = [binary, "compile", "-q", model, "-o", path, "--preset", PRESETS[name]]
+        subprocess.check_call(command, stdout=subprocess.DEVNULL)
+    return paths
 
 
 def everybody(args, files, artifacts):
