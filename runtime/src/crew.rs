@@ -73,6 +73,11 @@ pub(crate) fn install<R: Send>(pool: &ThreadPool, body: impl FnOnce() -> R + Sen
     })
 }
 
+/// Threads that loops are shared among.
+pub(crate) fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Calls `body` for every number below `count`, in any order, on all threads of the pool.
 pub(crate) fn for_each(count: usize, body: impl Fn(usize) + Sync) {
     // SAFETY: a crew outlives its leadership.

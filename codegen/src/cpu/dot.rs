@@ -41,9 +41,9 @@ pub(super) fn row_chunk_bytes(spec: &KernelSpec) -> usize {
     }
 }
 
-/// Accumulators per row: two hide the latency of a single row's chain of `vpdpbusd`.
+/// Accumulators per row: four hide the latency of a single row's chain of `vpdpbusd`.
 pub(super) fn accumulators(build: &Build<'_>, spec: &KernelSpec, rows: usize) -> usize {
-    if rows == 1 && spec.strategy == Strategy::Unpack && build.level == IsaLevel::Avx512 { 2 } else { 1 }
+    if rows == 1 && spec.strategy == Strategy::Unpack && build.level == IsaLevel::Avx512 { 4 } else { 1 }
 }
 
 /// Four products and their sum per lane and instruction, in i32.

@@ -11,7 +11,7 @@ use mokume_runtime::cpu::isa::IsaLevel;
 const UNROLLED_CHUNKS: u64 = 4;
 /// How far ahead weights are asked for. Few instructions read many weights, so a core does not come to later loads by itself
 /// before it waits for the first.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 4096;
 /// Pairs of planes up to which rows share planes, and chunks are written out.
 const FEW_PAIRS: u8 = 16;
 
@@ -24,6 +24,7 @@ pub(super) fn emit(build: &Build<'_>, spec: &KernelSpec) -> Result<()> {
     let strips = LANES as u64 / build.lanes() as u64;
     let begin = build.at.build_int_nuw_mul(tile_begin, build.i64(strips), "")?;
     let end = build.at.build_int_nuw_mul(tile_end, build.i64(strips), "")?;
+    kernel.prefetch_first(tile_begin)?;
     build.repeat(begin, end, 1, &[], |strip, _| {
         let strip = kernel.strip(strip, strips)?;
         let mut row = row_begin;
@@ -117,6 +118,11 @@ impl<'k, 'c> Kernel<'k, 'c> {
             blocks: word(Field::Blocks)?,
             chunks: constant_chunks.map_or_else(|| word(Field::Chunks), Ok)?,
         })
+    }
+    /// Asks for the first chunks of the first tile, for which nothing asked ahead.
+    fn prefetch_first(&self, tile: IntValue<'c>) -> Result<()> {
+        let codes = self.build.offset(self.build.index(self.weights, tile, self.tile_bytes)?, self.codes)?;
+        (0..AHEAD).step_by(VECTOR).try_for_each(|bytes| self.build.prefetch(self.build.address(codes, bytes)?))
     }
     /// Addresses of strip number `strip`, of `strips` per tile.
     fn strip(&self, strip: IntValue<'c>, strips: u64) -> Result<Strip<'c>> {

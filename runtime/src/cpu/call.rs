@@ -21,7 +21,9 @@ pub struct Product {
 
 /// Rows per task.
 const TASK_ROWS: usize = 64;
-/// Bytes of weights per task, times its rows: a sixteenth of the product, within these bounds.
+/// Tasks of a product per thread.
+const TASKS_PER_THREAD: usize = 2;
+/// Bytes of weights per task, times its rows: as many as that gives, within these bounds. Long runs of memory are read faster.
 const TASK_BYTES: Range<usize> = 1 << 14..1 << 18;
 
 /// Computes f32 results `y [rows, n]` of all `rows` for every product, split among the threads.
@@ -98,8 +100,8 @@ impl Product {
     /// Rows and tiles of every task; a last tile that is not whole is a task of its own, with all rows.
     fn tasks(&self, count: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<> {
         let tiles = self.layout.n / LANES;
-        let bytes = (self.layout.weight_bytes() / 16).clamp(TASK_BYTES.start, TASK_BYTES.end);
-        let step = (bytes / self.layout.tile_bytes.max(1) / count.clamp(1, TASK_ROWS)).max(1);
+        let bytes = (self.layout.weight_bytes() / TASKS_PER_THREAD / crew::threads()).clamp(TASK_BYTES.start, TASK_BYTES.end);
+        let step = bytes.div_ceil(self.layout.tile_bytes.max(1)).div_ceil(count.clamp(1, TASK_ROWS)).max(1);
         let starts = (0..count).step_by(TASK_ROWS).flat_map(move |row| (0..tiles).step_by(step).map(move |tile| (row, tile)));
         let whole = starts.map(move |(row, tile)| (row..(row + TASK_ROWS).min(count), tile..(tile + step).min(tiles)));
         let last = (tiles < self.layout.tiles() && count > 0).then_some((0..count, tiles..tiles + 1));
