@@ -80,6 +80,12 @@ impl Session {
         let session = Session::new(program.clone(), SessionOptions { threads: 1, ..Default::default() })?;
         Ok(Session { device: Some(DeviceRun::new(program, device, arch)?), ..session })
     }
+    /// Checks the kernels of quantized products against the definition, on the device of this session if it has one.
+    ///
+    /// Errors  naming the kernel that computes something else.
+    pub fn check_kernels(&mut self) -> Result<(), Report> {
+        self.device.as_mut().map_or(Ok(()), DeviceRun::check_kernels)
+    }
     /// Name and type of every input; states are hidden.
     pub fn inputs(&self) -> &[Declared] {
         &self.inputs

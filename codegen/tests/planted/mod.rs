@@ -4,6 +4,9 @@ use super::*;
 use inkwell::module::Module;
 use inkwell::values::{AnyValue, InstructionOpcode, InstructionValue, PointerValue};
 use mokume_codegen::gpu::emulate::FaultKind;
+use mokume_runtime::gpu::device::DeviceError;
+use mokume_runtime::gpu::kernel::Kernel;
+use mokume_runtime::gpu::self_check;
 
 /// A kernel of several warps that share stages, or of one warp alone.
 fn spec(case: &Case, lowering: Lowering, warps: (u8, u8)) -> MatmulSpec {
@@ -76,6 +79,15 @@ fn assert_named(lowering: Lowering, fault: &Fault, kind: FaultKind, words: &[&st
     }
 }
 
+/// Swaps the first two fragments of a matrix product.
+fn swap(module: &Module<'_>) {
+    let call = calls(module, &["llvm.nvvm.mma.", "mokume.gpu.wgmma.m64"])[0];
+    let operand = |index| call.get_operand(index).unwrap().unwrap_value();
+    let (first, second) = (operand(0), operand(1));
+    call.set_operand(0, second);
+    call.set_operand(1, first);
+}
+
 #[test]
 fn kernels_without_a_mistake_pass() {
     for (lowering, warps) in FAMILIES {
@@ -87,15 +99,34 @@ fn kernels_without_a_mistake_pass() {
 #[test]
 fn wrong_fragments_give_wrong_numbers() {
     for (lowering, warps) in FAMILIES {
-        let swap = |module: &Module<'_>| {
-            let call = calls(module, &["llvm.nvvm.mma.", "mokume.gpu.wgmma.m64"])[0];
-            let operand = |index| call.get_operand(index).unwrap().unwrap_value();
-            let (first, second) = (operand(0), operand(1));
-            call.set_operand(0, second);
-            call.set_operand(1, first);
-        };
         let (results, expected) = run(lowering, warps, &swap).unwrap_or_else(|fault| panic!("{fault}"));
         assert!(results != expected, "{} {warps:?}", lowering.name());
+    }
+}
+
+/// The self-check of a device whose kernels have a mistake.
+fn self_check(spec: &MatmulSpec, plant: &dyn Fn(&Module<'_>)) -> Result<(), DeviceError> {
+    let context = Context::create();
+    let build = Build::new(&context, "kernels");
+    bit_matmul::emit(&build, spec).unwrap();
+    let module = build.finish();
+    plant(&module);
+    self_check::check(&mut Emulator::new(&module).unwrap(), [Kernel::BitMatmul(*spec)].iter())
+}
+
+#[test]
+fn the_self_check_passes_kernels_and_stops_wrong_ones() {
+    let mut random = Random::new(5);
+    for turn in 0..48 {
+        let (case, lowering) = (case(&mut random, turn * 5), Lowering::ALL[turn % 3]);
+        let product = product(&case);
+        let (tile, ending) = (tile(&mut random, &product, lowering), ending(&mut random));
+        let spec = MatmulSpec { product, lowering, tile, store: Store::Scaled(ending) };
+        self_check(&spec, &|_| {}).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for (lowering, warps) in FAMILIES {
+        let error = self_check(&spec(&small_case(), lowering, warps), &swap).unwrap_err();
+        assert!(error.to_string().contains("something else than the definition"), "{error}");
     }
 }
 

@@ -8,6 +8,7 @@ use super::launch::bit_matmul::{self, Packed, Weights};
 use super::launch::{self, Cx, LaunchError, movement};
 use super::memory::{Block, DeviceTensor, Pool};
 use super::plan::{Plan, Step, Work};
+use super::self_check;
 use super::state::DeviceStates;
 use crate::bind::{Constraint, Declared, Scope};
 use crate::exec::Observer;
@@ -73,6 +74,10 @@ impl DeviceRun {
         let states = DeviceStates::new(&program.module.main().states);
         let (names, constants, weights) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(DeviceRun { program, plan, device, pool, names, constants, weights, arch, packed: None, states, fault })
+    }
+    /// Checks the kernels of products against the definition.
+    pub(crate) fn check_kernels(&mut self) -> Result<(), Report> {
+        Ok(self_check::check(self.device.as_mut(), self.plan.kernels.iter()).map_err(Diagnostic::from)?)
     }
     /// Forgets all state.
     pub(crate) fn reset(&mut self) {

@@ -6,8 +6,10 @@ mod batch;
 mod blas;
 mod code;
 mod driver;
+mod session;
 
 pub use code::Ptx;
+pub use session::session;
 
 use super::device::{Address, Device, DeviceError, Launch, Mark, Product};
 use batch::Batches;

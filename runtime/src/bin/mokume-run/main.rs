@@ -2,10 +2,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
+mod decode;
+
 use mokume_ir::diag::{Diagnostic, Report, Severity, nearest};
 use mokume_ir::dim::Symbol;
 use mokume_ir::types::Elem;
 use mokume_runtime::artifact::{self, ReadOptions, Trust};
+use mokume_runtime::gpu::cuda;
 use mokume_runtime::profile::{Event, chrome_trace};
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
@@ -25,6 +28,8 @@ mokume-run MODEL.mok [options]
   --trust             run native code whoever owns the file
   --threads N         threads (default: one per core)
   --repeat N          run N more times and print the median time
+  --device cuda       run on the first GPU
+  --decode N          a language model: feed N tokens one by one, each the likeliest, and print tokens per second
   --trace FILE        run once more and write when every node ran, for chrome://tracing or Perfetto
   -h, --help          this text";
 
@@ -40,6 +45,8 @@ struct Arguments {
     dims: HashMap<String, i64>,
     threads: usize,
     repeat: usize,
+    on_gpu: bool,
+    decode: usize,
     trace: Option<PathBuf>,
 }
 
@@ -88,6 +95,8 @@ fn arguments(words: &[String]) -> Result<Arguments, Report> {
             "--dim" => arguments.dims.extend([dimension(&value()?)?]),
             "--threads" => arguments.threads = number(word, &value()?)?,
             "--repeat" => arguments.repeat = number(word, &value()?)?,
+            "--decode" => arguments.decode = number(word, &value()?)?,
+            "--device" => arguments.on_gpu = is_gpu(&value()?)?,
             "--trace" => arguments.trace = Some(value()?.into()),
             option if option.starts_with('-') => return Err(unknown_option(option)),
             model if arguments.model.is_none() => arguments.model = Some(model.into()),
@@ -107,6 +116,14 @@ fn dimension(text: &str) -> Result<(String, i64), Report> {
     parts.ok_or_else(|| usage(format!("--dim {text} must be NAME=SIZE")))
 }
 
+fn is_gpu(device: &str) -> Result<bool, Report> {
+    match device {
+        "cuda" => Ok(true),
+        "cpu" => Ok(false),
+        other => Err(usage(format!("--device {other} must be cpu or cuda"))),
+    }
+}
+
 fn number(option: &str, text: &str) -> Result<usize, Report> {
     text.parse().map_err(|_| usage(format!("{option} {text} must be a number")))
 }
@@ -116,7 +133,11 @@ fn run(arguments: &Arguments) -> Result<(), Report> {
     let trust = if arguments.trust { Trust::Always } else { Trust::Owner };
     let program = Arc::new(artifact::read(model, &ReadOptions { trust, ..Default::default() })?);
     let options = SessionOptions { threads: arguments.threads, ..Default::default() };
-    let mut session = Session::new(program.clone(), options)?;
+    let mut session = if arguments.on_gpu { cuda::session(program.clone())? } else { Session::new(program.clone(), options)? };
+    if arguments.decode > 0 {
+        println!("{}", decode::decode(&mut session, arguments.decode)?);
+        return Ok(());
+    }
     let inputs = inputs(arguments, session.inputs())?;
     let outputs = session.run(&inputs)?;
     match &arguments.output {
