@@ -72,7 +72,7 @@ fn candidates(arch: Arch, product: &BitProduct, (n, k): (usize, usize), m: usize
     let mut found: BTreeSet<MatmulSpec> =
         [choose::choose(arch, product, (n, k), m, Ending::default(), &Default::default())].into_iter().collect();
     for lowering in Lowering::ALL {
-        if lowering != Lowering::Integer && m > 64 {
+        if matches!(lowering, Lowering::Binary | Lowering::BinaryGroup) && m > 64 {
             continue;
         }
         let base = choose::tile(arch, product, &layout, lowering, class);

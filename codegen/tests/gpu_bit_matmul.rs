@@ -210,7 +210,7 @@ fn compare(case: &Case, spec: &MatmulSpec, results: &[u32], expected: &[u32]) {
 
 /// Where a kernel runs, oldest and newest.
 fn archs(spec: &MatmulSpec) -> &'static [Arch] {
-    if spec.lowering == Lowering::BinaryGroup { &[Arch::Sm90a] } else { &[Arch::Sm80, Arch::Sm90a] }
+    if matches!(spec.lowering, Lowering::BinaryGroup | Lowering::IntegerGroup) { &[Arch::Sm90a] } else { &[Arch::Sm80, Arch::Sm90a] }
 }
 
 /// Checks random shapes; every fourth is split along k.

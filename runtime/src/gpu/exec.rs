@@ -2,13 +2,13 @@
 //! and the like are computed on the host.
 
 use super::arch::Arch;
+use super::check::{self, CheckError};
 use super::device::{Address, Device, DeviceError};
 use super::kernel::Kernel;
 use super::launch::bit_matmul::{self, Packed, Weights};
 use super::launch::{self, Cx, LaunchError, movement};
 use super::memory::{Block, DeviceTensor, Pool};
 use super::plan::{Plan, Step, Work};
-use super::self_check;
 use super::state::DeviceStates;
 use crate::bind::{Constraint, Declared, Scope};
 use crate::exec::Observer;
@@ -75,9 +75,14 @@ impl DeviceRun {
         let (names, constants, weights) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(DeviceRun { program, plan, device, pool, names, constants, weights, arch, packed: None, states, fault })
     }
-    /// Checks the kernels of products against the definition.
+    /// Checks the kernels of products against the scalar reference.
     pub(crate) fn check_kernels(&mut self) -> Result<(), Report> {
-        Ok(self_check::check(self.device.as_mut(), self.plan.kernels.iter()).map_err(Diagnostic::from)?)
+        for kernel in &self.plan.kernels {
+            if let Kernel::BitMatmul(spec) = kernel {
+                check::check(self.device.as_mut(), spec).map_err(wrong_kernel)?;
+            }
+        }
+        Ok(())
     }
     /// Forgets all state.
     pub(crate) fn reset(&mut self) {
@@ -298,6 +303,14 @@ impl DeviceRun {
             None => Ok(()),
             Some(step) => Err(crate::error::of_op(&graph[step.node], OpError::operands("an index is out of range"))),
         }
+    }
+}
+
+fn wrong_kernel(error: CheckError) -> Diagnostic {
+    match error {
+        CheckError::Device(error) => error.into(),
+        wrong => Diagnostic::input("gpu::kernel::wrong", format!("the device computes something else than the reference: {wrong}"))
+            .help("run with --device cpu, and check the device with tools/gpu/check"),
     }
 }
 

@@ -18,7 +18,6 @@ mod memory;
 pub mod plan;
 pub mod quantize;
 pub mod rows;
-pub mod self_check;
 pub mod spec;
 mod state;
 pub mod tuning;
