@@ -108,11 +108,12 @@ impl<'c> Build<'c> {
         let factor = VectorType::const_vector(&vec![factor; self.lanes() as usize]);
         Ok(self.at.build_float_mul(moved, factor, "")?)
     }
-    /// Asks for the cache line at `pointer`, which need not be memory of ours.
+    /// Asks for the cache line at `pointer`, which need not be memory of ours, in the second cache: the first has room for few
+    /// lines that are on their way.
     pub(super) fn prefetch(&self, pointer: PointerValue<'c>) -> Result<()> {
         let function = self.declaration("llvm.prefetch", &[self.pointer().into()])?;
-        let [read, closest, data] = [0, 3, 1].map(|value| self.context.i32_type().const_int(value, false).into());
-        self.at.build_call(function, &[pointer.into(), read, closest, data], "")?;
+        let [read, second_cache, data] = [0, 2, 1].map(|value| self.context.i32_type().const_int(value, false).into());
+        self.at.build_call(function, &[pointer.into(), read, second_cache, data], "")?;
         Ok(())
     }
     /// Every lane the 32-bit word at `pointer`, as i32 or f32.

@@ -11,7 +11,7 @@ use mokume_runtime::cpu::isa::IsaLevel;
 const UNROLLED_CHUNKS: u64 = 4;
 /// How far ahead weights are asked for. Few instructions read many weights, so a core does not come to later loads by itself
 /// before it waits for the first.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 /// Pairs of planes up to which rows share planes, and chunks are written out.
 const FEW_PAIRS: u8 = 16;
 
