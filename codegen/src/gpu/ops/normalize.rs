@@ -39,28 +39,30 @@ pub(super) fn emit(build: &Build<'_>, name: &str, center: bool, with_bias: bool)
 
 /// Group norm: a block per group.
 pub(super) fn emit_group(build: &Build<'_>, name: &str) -> Result<()> {
-    let signature = [params(4, 3), vec![Param::F32]].concat();
+    let signature = [params(4, 4), vec![Param::F32]].concat();
     let e = &Emit::new(build, name, &signature, ROW_THREADS);
     let (x, scale, bias, y) = (e.address(), e.address(), e.address(), e.address());
-    let [size, plane, groups] = e.sizes();
+    let [size, plane, channels, groups] = e.sizes();
     let epsilon = e.number();
     let (block, thread) = (e.block(Axis::X), e.thread());
-    let (start, first) = (block * size, block % groups * (size / plane));
+    let start = block * size;
     let range = (thread, size, e.int(ROW_THREADS.into()));
     let words = e.shared(&format!("{name}_words"), ROW_THREADS);
     let total = |sum| e.combine(words, ROW_THREADS, Value::Float(sum), |a, b| Value::Float(a.float() + b.float())).float();
-    let count = size.to_float();
+    let share = e.float(1.0) / size.to_float();
 
     let [sum] = e.fold(range, [e.float(0.0)], |i, [sum]| [sum + x.float(start + i)]);
-    let mean = total(sum) / count;
+    let mean = total(sum) * share;
     let [sum] = e.fold(range, [e.float(0.0)], |i, [sum]| {
         let x = x.float(start + i) - mean;
         [sum + x * x]
     });
-    let factor = e.float(1.0) / (total(sum) / count + epsilon).call("llvm.sqrt");
-    e.each(range, |i| {
-        let channel = first + i / plane;
-        y.set(start + i, (x.float(start + i) - mean) * factor * scale.float(channel) + bias.float(channel));
+    let factor = e.float(1.0) / (total(sum) * share + epsilon).call("llvm.sqrt");
+    let first = block % groups * channels;
+    e.each((e.int(0), channels, e.int(1)), |channel| {
+        let (scale, bias) = (scale.float(first + channel), bias.float(first + channel));
+        let start = start + channel * plane;
+        e.each((thread, plane, e.int(ROW_THREADS.into())), |i| y.set(start + i, (x.float(start + i) - mean) * factor * scale + bias));
     });
     e.end()
 }

@@ -44,7 +44,7 @@ pub(crate) fn group_kernels(types: &Types<'_>) -> std::result::Result<Vec<Kernel
 
 /// Normalizes groups of channels.
 ///
-/// Arguments  x, scale, bias, result, elements of a group, elements of a channel, groups, epsilon.
+/// Arguments  x, scale, bias, result, elements of a group, elements of a channel, channels of a group, groups, epsilon.
 pub(crate) fn group_norm(op: &GroupNorm, inputs: &[DeviceTensor], cx: &mut Cx<'_>) -> Result<DeviceTensor> {
     let (x, scale, bias) = (operand(inputs, 0, Elem::F32)?, operand(inputs, 1, Elem::F32)?, operand(inputs, 2, Elem::F32)?);
     let groups = positive(op.groups, "the number of groups")?;
@@ -56,7 +56,7 @@ pub(crate) fn group_norm(op: &GroupNorm, inputs: &[DeviceTensor], cx: &mut Cx<'_
     count(x.len())?;
     let y = cx.alloc(&x.dims, Elem::F32)?;
     let mut args = [x, scale, bias, &y].map(DeviceTensor::address).to_vec();
-    args.extend([channels / groups * plane, plane, groups].map(|size| size as u64));
+    args.extend([channels / groups * plane, plane, channels / groups, groups].map(|size| size as u64));
     args.push(op.epsilon.to_bits().into());
     let blocks = if y.len() == 0 { 0 } else { n * groups };
     cx.launch(Kernel::GroupNorm, [blocks, 1, 1], ROW_THREADS, &args)?;
