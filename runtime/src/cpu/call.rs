@@ -76,7 +76,7 @@ impl Product {
     }
     /// Computes f32 results of all `rows` on this thread, in lines of whole tiles.
     ///
-    /// Panics  as [`Product::multiply`].
+    /// Panics  as [`multiply`].
     pub fn fill(&self, rows: RowsRef<'_>, y: &mut [f32]) {
         let (count, stride) = (rows.scales.len(), self.layout.tiles() * LANES);
         assert_eq!(self.spec.store, Store::Scaled, "kernel {}", self.spec);

@@ -181,7 +181,6 @@ fn ops_text(phase: &str, ops: &[OpRow]) -> String {
 struct KernelBench {
     threads: usize,
     group: u32,
-    read_gbps: f64,
     kernels: Vec<KernelRow>,
 }
 
@@ -190,7 +189,9 @@ struct KernelRow {
     #[serde(flatten)]
     measured: Measured,
     gbps: f64,
-    /// Of the read bandwidth.
+    /// Read bandwidth while this was measured: the mean of right before and right after.
+    read_gbps: f64,
+    /// Of that.
     fraction: f64,
     /// Time to that of the next wider weights with the same activations.
     to_wider: Option<f64>,
@@ -202,18 +203,20 @@ fn run_kernels(args: &Args, talk: &Talk) -> Result<(), Report> {
     let reader = Reader::new(threads)?;
     let cases = cases(args);
     let progress = talk.progress("products", cases.len() as u64);
-    let (mut kernels, mut best) = (Vec::<KernelRow>::new(), 0.0f64);
+    let mut kernels = Vec::<KernelRow>::new();
+    let mut before = reader.bytes_per_second();
     for case in cases {
-        best = best.max(reader.bytes_per_second());
         let measured = kernels::measure(case, &how)?;
+        let after = reader.bytes_per_second();
+        let (rate, read) = (measured.bytes_per_second(), (before + after) / 2.0);
         let wider = kernels.iter().find(|row| row.measured.case == Case { w: case.w + 1, ..case });
         let to_wider = wider.map(|row| measured.us.median / row.measured.us.median);
-        kernels.push(KernelRow { gbps: measured.bytes_per_second() / 1e9, measured, fraction: 0.0, to_wider });
+        kernels.push(KernelRow { gbps: rate / 1e9, read_gbps: read / 1e9, measured, fraction: rate / read, to_wider });
+        before = after;
         progress.advance(1);
     }
     drop(progress);
-    kernels.iter_mut().for_each(|row| row.fraction = row.gbps * 1e9 / best);
-    let bench = KernelBench { threads, group: args.group, read_gbps: best / 1e9, kernels };
+    let bench = KernelBench { threads, group: args.group, kernels };
     talk.result(&bench, kernel_text(&bench));
     Ok(())
 }
@@ -228,7 +231,7 @@ fn cases(args: &Args) -> Vec<Case> {
 }
 
 fn kernel_text(bench: &KernelBench) -> String {
-    let mut table = Table::new(["m x n x k", "widths", "kernel", "us", "weights", "GB/s", "of read", "to w+1"]);
+    let mut table = Table::new(["m x n x k", "widths", "kernel", "us", "weights", "GB/s", "read GB/s", "of read", "to w+1"]);
     for row in &bench.kernels {
         let Measured { case, strategy, weight_bytes, us, .. } = &row.measured;
         table.row([
@@ -238,12 +241,13 @@ fn kernel_text(bench: &KernelBench) -> String {
             format!("{us:.1}"),
             bytes(*weight_bytes),
             format!("{:.1}", row.gbps),
+            format!("{:.1}", row.read_gbps),
             format!("{:.0} %", 100.0 * row.fraction),
             row.to_wider.map_or("-".into(), |ratio| format!("{ratio:.2}")),
         ]);
     }
     let scales = if bench.group == 0 { "a scale per column".into() } else { format!("a scale per {} weights", bench.group) };
-    format!("{} threads, {scales}; memory is read at {:.1} GB/s\n{table}", bench.threads, bench.read_gbps)
+    format!("{} threads, {scales}\n{table}", bench.threads)
 }
 
 impl Pairs {
