@@ -28,7 +28,7 @@ impl<'c> Build<'c> {
     /// i32 lanes of a register.
     pub(super) fn lanes(&self) -> u32 {
         match self.level {
-            IsaLevel::X86_64 => 4,
+            IsaLevel::Neon | IsaLevel::X86_64 => 4,
             IsaLevel::Avx2 => 8,
             IsaLevel::Avx512 => 16,
         }
@@ -38,6 +38,9 @@ impl<'c> Build<'c> {
     }
     pub(super) fn ints(&self) -> VectorType<'c> {
         self.context.i32_type().vec_type(self.lanes())
+    }
+    pub(super) fn bytes(&self) -> VectorType<'c> {
+        self.context.i8_type().vec_type(self.lanes() * 4)
     }
     pub(super) fn shorts(&self) -> VectorType<'c> {
         self.context.i16_type().vec_type(self.lanes() * 2)
@@ -127,6 +130,12 @@ impl<'c> Build<'c> {
     /// The bits of `value` as another vector type.
     pub(super) fn cast(&self, value: VectorValue<'c>, ty: VectorType<'c>) -> Result<VectorValue<'c>> {
         Ok(self.at.build_bit_cast(value, ty, "")?.into_vector_value())
+    }
+    /// An intrinsic with the overloads `types`.
+    pub(super) fn overloaded(&self, name: &str, types: &[VectorType<'c>], operands: &[VectorValue<'c>]) -> Result<VectorValue<'c>> {
+        let types: Vec<BasicTypeEnum<'c>> = types.iter().map(|&ty| ty.into()).collect();
+        let operands: Vec<_> = operands.iter().map(|&operand| operand.into()).collect();
+        self.call(self.declaration(name, &types)?, &operands)
     }
     /// An intrinsic without overloads, its operands cast to what it takes.
     pub(super) fn intrinsic(&self, name: &str, operands: &[VectorValue<'c>]) -> Result<VectorValue<'c>> {

@@ -25,6 +25,7 @@ pub(super) fn chunk<'c>(
         Strategy::Unpack => {
             let packed = Packed::load(build, spec.w_bits, weights)?;
             match build.level {
+                IsaLevel::Neon => signed_dots(build, spec, &packed, rows, accs),
                 IsaLevel::Avx512 => vnni(build, spec, &packed, rows, accs),
                 IsaLevel::Avx2 => multiply_bytes(build, spec, &packed, rows, accs),
                 IsaLevel::X86_64 => multiply_shorts(build, spec, &packed, rows, accs),
@@ -41,9 +42,10 @@ pub(super) fn row_chunk_bytes(spec: &KernelSpec) -> usize {
     }
 }
 
-/// Accumulators per row: four hide the latency of a single row's chain of `vpdpbusd`.
+/// Accumulators per row: four hide the latency of a single row's chain of `vpdpbusd` or `sdot`.
 pub(super) fn accumulators(build: &Build<'_>, spec: &KernelSpec, rows: usize) -> usize {
-    if rows == 1 && spec.strategy == Strategy::Unpack && build.level == IsaLevel::Avx512 { 4 } else { 1 }
+    let chains = matches!(build.level, IsaLevel::Avx512 | IsaLevel::Neon);
+    if rows == 1 && spec.strategy == Strategy::Unpack && chains { 4 } else { 1 }
 }
 
 /// Four products and their sum per lane and instruction, in i32.
@@ -64,6 +66,40 @@ fn vnni<'c>(
         }
     }
     Ok(())
+}
+
+/// Four products of signed bytes and their sum per lane and instruction (`sdot`). Of 8-bit codes the top bit is a digit of its own.
+fn signed_dots<'c>(
+    build: &Build<'c>,
+    spec: &KernelSpec,
+    packed: &Packed<'c>,
+    rows: &[PointerValue<'c>],
+    accs: &mut [VectorValue<'c>],
+) -> Result<()> {
+    let ways = accs.len() / rows.len();
+    let mut tops = vec![build.splat_int(0); if spec.w_bits == 8 { rows.len() } else { 0 }];
+    for quad in 0..CHUNK / 4 {
+        let low = packed.codes(build, quad, 0, spec.w_bits.min(7))?;
+        let top = (!tops.is_empty()).then(|| packed.codes(build, quad, 7, 1)).transpose()?;
+        for (r, &row) in rows.iter().enumerate() {
+            let bytes = quad_of(build, row, quad)?;
+            let acc = &mut accs[r * ways + quad % ways];
+            *acc = sdot(build, *acc, low, bytes)?;
+            if let Some(top) = top {
+                tops[r] = sdot(build, tops[r], top, bytes)?;
+            }
+        }
+    }
+    for (r, top) in tops.into_iter().enumerate() {
+        let top = build.at.build_left_shift(top, build.splat_int(7), "")?;
+        accs[r * ways] = build.at.build_int_add(accs[r * ways], top, "")?;
+    }
+    Ok(())
+}
+
+fn sdot<'c>(build: &Build<'c>, acc: VectorValue<'c>, codes: VectorValue<'c>, bytes: VectorValue<'c>) -> Result<VectorValue<'c>> {
+    let operands = [acc, build.cast(codes, build.bytes())?, build.cast(bytes, build.bytes())?];
+    build.overloaded("llvm.aarch64.neon.sdot", &[build.ints(), build.bytes()], &operands)
 }
 
 /// Four neighboring bytes of a row in every lane.

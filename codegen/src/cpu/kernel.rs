@@ -41,7 +41,7 @@ pub(super) fn emit(build: &Build<'_>, spec: &KernelSpec) -> Result<()> {
 fn row_groups(level: IsaLevel, spec: &KernelSpec) -> &'static [usize] {
     match (spec.strategy, level) {
         (Strategy::Planes, _) if has_many_pairs(spec) => &[1],
-        (Strategy::Unpack, IsaLevel::Avx512) => &[8, 4, 1],
+        (Strategy::Unpack, IsaLevel::Avx512 | IsaLevel::Neon) => &[8, 4, 1],
         _ => &[4, 1],
     }
 }

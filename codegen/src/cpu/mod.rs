@@ -1,4 +1,4 @@
-//! Lowers kernel descriptions to x86-64 object code through LLVM.
+//! Lowers kernel descriptions to x86-64 and aarch64 object code through LLVM.
 //!
 //! One LLVM module per instruction set level: LLVM aborts the process when asked for an instruction that a level lacks, so
 //! every intrinsic is emitted behind a match on the level.

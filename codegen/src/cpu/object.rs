@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use std::sync::Once;
 
 /// Objects are loaded by the runtime's own loader, on every system alike.
-const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+const X86_64: &str = "x86_64-unknown-linux-gnu";
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
 
 /// The code is written as it shall be; what remains is to share subexpressions and to move invariants out of loops.
 const PASSES: &str =
@@ -42,18 +43,20 @@ fn object(module: &Module<'_>, machine: &TargetMachine) -> Result<Vec<u8>, Codeg
 
 fn machine(level: IsaLevel) -> Result<TargetMachine, CodegenError> {
     initialize();
-    let triple = TargetTriple::create(TRIPLE);
-    let (cpu, features) = cpu(level);
+    let (name, cpu, features) = target(level);
+    let triple = TargetTriple::create(name);
     Target::from_triple(&triple)?
         .create_target_machine(&triple, cpu, features, OptimizationLevel::Default, RelocMode::PIC, CodeModel::Small)
-        .ok_or_else(|| CodegenError::Missing(format!("the target {TRIPLE} {cpu}")))
+        .ok_or_else(|| CodegenError::Missing(format!("the target {name} {cpu}")))
 }
 
-fn cpu(level: IsaLevel) -> (&'static str, &'static str) {
+/// Triple, CPU and features.
+fn target(level: IsaLevel) -> (&'static str, &'static str, &'static str) {
     match level {
-        IsaLevel::X86_64 => ("x86-64", ""),
-        IsaLevel::Avx2 => ("x86-64-v3", ""),
-        IsaLevel::Avx512 => ("x86-64-v4", "+avx512vnni,+avx512vpopcntdq,+avx512bitalg,+avx512vbmi,-prefer-256-bit"),
+        IsaLevel::Neon => (AARCH64, "generic", "+v8.2a,+dotprod"),
+        IsaLevel::X86_64 => (X86_64, "x86-64", ""),
+        IsaLevel::Avx2 => (X86_64, "x86-64-v3", ""),
+        IsaLevel::Avx512 => (X86_64, "x86-64-v4", "+avx512vnni,+avx512vpopcntdq,+avx512bitalg,+avx512vbmi,-prefer-256-bit"),
     }
 }
 
@@ -61,6 +64,7 @@ fn initialize() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         Target::initialize_x86(&InitializationConfig::default());
+        Target::initialize_aarch64(&InitializationConfig::default());
         // SAFETY: the handler only reads the message before LLVM ends the process.
         unsafe { inkwell::support::error_handling::install_fatal_error_handler(report) }
     });

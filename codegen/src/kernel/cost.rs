@@ -47,6 +47,7 @@ fn planes(w_bits: u8, a_bits: u8, level: IsaLevel) -> f32 {
     let (pairs, powers) = (f32::from(w_bits) * f32::from(a_bits), f32::from(w_bits + a_bits - 1));
     let count = match level {
         IsaLevel::Avx512 => 1.0,
+        IsaLevel::Neon => 3.0,
         IsaLevel::Avx2 => 10.0,
         IsaLevel::X86_64 => 16.0,
     };
@@ -59,6 +60,8 @@ fn unpack(w_bits: u8, level: IsaLevel, rows: u32) -> f32 {
     let fields = if w_bits == 8 { 0.0 } else { 8.0 * (3.0 * n_parts - 1.0) };
     let products = match level {
         IsaLevel::Avx512 => 8.0,
+        IsaLevel::Neon if w_bits == 8 => 16.0,
+        IsaLevel::Neon => 8.0,
         IsaLevel::Avx2 if w_bits <= 4 => 26.0,
         IsaLevel::Avx2 if w_bits == 8 => 52.0,
         IsaLevel::Avx2 => 34.0,

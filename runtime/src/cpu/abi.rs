@@ -51,4 +51,8 @@ pub enum Field {
 }
 
 /// A kernel: computes rows `row_begin..row_end` of tiles `tile_begin..tile_end`.
+#[cfg(not(target_arch = "x86_64"))]
+pub type KernelFn = unsafe extern "C" fn(args: *const KernelArgs, row_begin: u64, row_end: u64, tile_begin: u64, tile_end: u64);
+/// A kernel: computes rows `row_begin..row_end` of tiles `tile_begin..tile_end`.
+#[cfg(target_arch = "x86_64")]
 pub type KernelFn = unsafe extern "sysv64" fn(args: *const KernelArgs, row_begin: u64, row_end: u64, tile_begin: u64, tile_end: u64);

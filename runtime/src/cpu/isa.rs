@@ -1,10 +1,12 @@
-//! Levels of the x86-64 instruction set that kernels are compiled for.
+//! Levels of instruction sets that kernels are compiled for.
 
 use std::fmt;
 
-/// An instruction set level, from oldest to newest.
+/// An instruction set level; those of one architecture from oldest to newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IsaLevel {
+    /// aarch64 NEON with dot products (Armv8.2, 2017).
+    Neon,
     /// Every x86-64 CPU: SSE2.
     X86_64,
     /// AVX2 and what came with it (`x86-64-v3`, 2013).
@@ -14,11 +16,12 @@ pub enum IsaLevel {
 }
 
 impl IsaLevel {
-    /// All of them, oldest first.
-    pub const ALL: [IsaLevel; 3] = [IsaLevel::X86_64, IsaLevel::Avx2, IsaLevel::Avx512];
+    /// All of them, in order.
+    pub const ALL: [IsaLevel; 4] = [IsaLevel::Neon, IsaLevel::X86_64, IsaLevel::Avx2, IsaLevel::Avx512];
     /// Its name in artifacts and on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            IsaLevel::Neon => "neon",
             IsaLevel::X86_64 => "x86-64",
             IsaLevel::Avx2 => "avx2",
             IsaLevel::Avx512 => "avx512",
@@ -28,7 +31,7 @@ impl IsaLevel {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.name() == name)
     }
-    /// The newest level this machine runs; none when it is no x86-64.
+    /// The newest level this machine runs; none when there is no level for it.
     pub fn detect() -> Option<Self> {
         Self::ALL.into_iter().rev().find(|level| level.is_supported())
     }
@@ -39,6 +42,7 @@ impl IsaLevel {
             ($($feature:tt)+) => { true $(&& is_x86_feature_detected!($feature))+ };
         }
         match self {
+            IsaLevel::Neon => false,
             IsaLevel::X86_64 => true,
             IsaLevel::Avx2 => all!("sse4.2" "popcnt" "avx" "avx2" "bmi1" "bmi2" "f16c" "fma" "lzcnt" "movbe"),
             IsaLevel::Avx512 => {
@@ -48,7 +52,12 @@ impl IsaLevel {
         }
     }
     /// Whether this machine runs the level.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub fn is_supported(self) -> bool {
+        self == IsaLevel::Neon && std::arch::is_aarch64_feature_detected!("dotprod")
+    }
+    /// Whether this machine runs the level.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub fn is_supported(self) -> bool {
         false
     }

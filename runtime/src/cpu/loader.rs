@@ -1,4 +1,4 @@
-//! Loads relocatable x86-64 ELF objects into executable memory, without a linker.
+//! Loads relocatable ELF objects for x86-64 or aarch64 into executable memory, without a linker.
 //!
 //! The memory is written, then made executable and never writable again. Objects hold code and read-only data; anything else
 //! (writable data, undefined symbols, relocations other than 32-bit relative and 64-bit absolute) is refused.
@@ -7,6 +7,14 @@ use super::abi::KernelFn;
 use memmap2::{Mmap, MmapMut};
 use object::{File, Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, Section, SectionIndex, SectionKind};
 use std::collections::HashMap;
+
+/// The architecture of this machine.
+#[cfg(target_arch = "x86_64")]
+const NATIVE: object::Architecture = object::Architecture::X86_64;
+#[cfg(target_arch = "aarch64")]
+const NATIVE: object::Architecture = object::Architecture::Aarch64;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const NATIVE: object::Architecture = object::Architecture::Unknown;
 
 /// Why an object was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,11 +30,11 @@ pub struct Code {
 impl Code {
     /// Loads an object file. Its code is trusted: a hostile object runs when its functions are called.
     ///
-    /// Errors  when it is no x86-64 ELF object of the form described above.
+    /// Errors  when it is no ELF object for this machine of the form described above.
     pub fn load(bytes: &[u8]) -> Result<Self, LoadError> {
         let file = File::parse(bytes).map_err(refuse)?;
-        if (file.architecture(), file.format()) != (object::Architecture::X86_64, object::BinaryFormat::Elf) {
-            return Err(LoadError("not an x86-64 ELF object".into()));
+        if (file.architecture(), file.format()) != (NATIVE, object::BinaryFormat::Elf) {
+            return Err(LoadError(format!("not an ELF object for {}", std::env::consts::ARCH)));
         }
         let places = Places::of(&file)?;
         let mut memory = MmapMut::map_anon(places.size.max(1)).map_err(refuse)?;
