@@ -23,9 +23,13 @@ impl Case {
     fn new() -> Self {
         let desk = Desk::new();
         desk.put("m.onnx", deep_model(12, 1024));
-        let start = Instant::now();
-        assert!(desk.mokume(COMPILE).status.success());
-        let time = start.elapsed();
+        // Other work on the machine makes some slower, so the shortest counts.
+        let compile = || {
+            let start = Instant::now();
+            assert!(desk.mokume(COMPILE).status.success());
+            start.elapsed()
+        };
+        let time = (0..3).map(|_| compile()).min().unwrap_or_default();
         let complete = fs::read(desk.path("m.mok")).unwrap();
         Case { desk, complete, time }
     }
@@ -80,7 +84,7 @@ fn at_any_moment() {
         for step in 0..6 {
             let old = step % 2 == 1;
             let child = case.start(old);
-            sleep(case.time * step / 5);
+            sleep(case.time * step / 6);
             // A process that has ended already takes no signal.
             let _ = case.shell(&format!("kill -{} {}", signal.1, child.id())).status();
             ended += usize::from(case.finish(child, signal, old));
