@@ -60,7 +60,7 @@ fn run(program: Program, x: &Tensor, threads: usize) -> Vec<u32> {
     let options = SessionOptions { threads, ..SessionOptions::default() };
     let mut session = Session::new(Arc::new(program), options).unwrap();
     let outputs = session.run(&[("x".into(), x.clone())]).unwrap();
-    outputs[0].1.slice::<f32>().iter().map(|y| y.to_bits()).collect()
+    outputs.iter().flat_map(|(_, y)| y.slice::<f32>()).map(|y| y.to_bits()).collect()
 }
 
 /// Compiles with both strategies; compares with the interpreter before and after a trip through bytes.
@@ -107,6 +107,45 @@ fn compiled_matmuls_equal_interpreted_ones() {
             check(&module(matmul(a_bits, a_levels, a_scale), &x, w.clone()), &x, &mut random, true);
         }
     }
+}
+
+/// Gate, up (times the gate), and two more products of one input, of which the last takes other codes.
+fn four_products(random: &mut Random, k: usize) -> Module {
+    let mut module = Module::new("products");
+    let ty =
+        QuantType { bits: 4, levels: Levels::Signed, granularity: Granularity::Block { axis: 0, along: 1, size: 32 }, zero_point: false };
+    let sizes = [40, 40, 17, 33];
+    let constants = sizes.map(|n| weights(random, n, k, ty));
+    let entry = module.entry;
+    let mut editor = Editor::new(&mut module, entry);
+    let x = editor.add_input("x", Type::tensor(Shape::known(&[3, k]), Elem::F32));
+    let mut gate = None;
+    for (i, constant) in constants.into_iter().enumerate() {
+        let w = editor.constant_value(constant);
+        let epilogue = [vec![Epilogue::Silu], vec![Epilogue::Mul], vec![], vec![]][i].clone();
+        let op = BitMatmul { epilogue, ..matmul(if i == 3 { 6 } else { 8 }, Levels::Signed, ActScale::Row) };
+        let operands: Vec<_> = [x, w].into_iter().chain(gate.filter(|_| i == 1)).collect();
+        let y = editor.apply(op, &operands, Loc::default()).unwrap();
+        gate.get_or_insert(y);
+        editor.add_output(format!("y{i}"), y);
+    }
+    module
+}
+
+#[test]
+fn products_of_the_same_activations_run_together_and_equal_interpreted_ones() {
+    let mut random = Random::new(11);
+    let module = four_products(&mut random, 70);
+    let x = Tensor::f32s(&[3, 70], &(0..210).map(|_| random.unit() * 3.0).collect::<Vec<_>>());
+    let expected = run(Program::interpret(module.clone()), &x, 2);
+    for threads in [1, 2, 5] {
+        let program = compile(module.clone(), &Target::default()).unwrap().0;
+        assert!(run(program, &x, threads) == expected, "{threads} threads");
+    }
+    let program = Arc::new(compile(module, &Target::default()).unwrap().0);
+    let mut session = Session::new(program, SessionOptions::default()).unwrap();
+    let events = session.run_profiled(&[("x".into(), x)]).unwrap().1;
+    assert_eq!(events.len(), 2, "three products with one set of codes, and one with its own");
 }
 
 #[test]
