@@ -6,6 +6,7 @@ pub mod epilogue;
 pub mod fuse;
 pub mod keep;
 pub mod round;
+pub mod rounder;
 pub mod sites;
 pub mod smooth;
 pub mod weights;

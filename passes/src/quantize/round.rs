@@ -29,6 +29,12 @@ pub struct Grid {
     pub zero_point: i32,
 }
 
+impl Default for Grid {
+    fn default() -> Self {
+        Grid { scale: 1.0, zero_point: 0 }
+    }
+}
+
 /// Fractions of the full range that the search tries.
 const RANGES: [f32; 12] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3];
 
@@ -43,6 +49,11 @@ impl Rounding {
         let grid = self.grid(group);
         self.encode(group, grid, codes);
         grid
+    }
+    /// The number that `code` stands for.
+    pub fn decode(&self, code: u8, grid: Grid) -> f32 {
+        let (step, offset) = self.levels.affine(self.bits);
+        grid.scale * (step * i32::from(code) + offset - grid.zero_point) as f32
     }
     /// The largest level that codes use on the positive side, in a symmetric grid.
     fn top(&self) -> f32 {
