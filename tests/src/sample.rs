@@ -1,6 +1,6 @@
 //! A small ONNX model with a bit of everything: products, a convolution, moves, a loop, a branch.
 
-use bytes::Bytes;
+use crate::onnx::{BOOL, F32, I64, float, graph, int, ints, node, tensor, text, value, with};
 use mokume_frontends::onnx::proto::*;
 use mokume_runtime::tensor::Tensor;
 
@@ -8,10 +8,6 @@ use mokume_runtime::tensor::Tensor;
 pub const IR_VERSION: i64 = 9;
 /// Opset of the sample.
 pub const OPSET: i64 = 18;
-
-const F32: i32 = 1;
-const I64: i32 = 7;
-const BOOL: i32 = 9;
 
 /// The model, as of `ir_version` and `opset`.
 pub fn model(ir_version: i64, opset: i64) -> ModelProto {
@@ -91,51 +87,4 @@ fn branch(op: &str) -> GraphProto {
     let name = format!("{op}_branch");
     let output = value(&name, F32, &[]);
     GraphProto { name: name.clone(), node: vec![node(op, &["top"], &name)], output: vec![output], ..GraphProto::default() }
-}
-
-fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
-    let input = inputs.iter().map(|name| name.to_string()).collect();
-    NodeProto { op_type: op.into(), name: format!("the_{output}"), input, output: vec![output.into()], ..NodeProto::default() }
-}
-
-fn with(mut node: NodeProto, attributes: Vec<AttributeProto>) -> NodeProto {
-    node.attribute = attributes;
-    node
-}
-
-fn attribute(name: &str, kind: i32) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: kind, ..AttributeProto::default() }
-}
-
-fn int(name: &str, i: i64) -> AttributeProto {
-    AttributeProto { i, ..attribute(name, attribute_type::INT) }
-}
-
-fn float(name: &str, f: f32) -> AttributeProto {
-    AttributeProto { f, ..attribute(name, attribute_type::FLOAT) }
-}
-
-fn text(name: &str, text: &str) -> AttributeProto {
-    AttributeProto { s: Bytes::from(text.to_string()), ..attribute(name, attribute_type::STRING) }
-}
-
-fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { ints: values.to_vec(), ..attribute(name, attribute_type::INTS) }
-}
-
-fn graph(name: &str, graph: GraphProto) -> AttributeProto {
-    AttributeProto { g: Some(Box::new(graph)), ..attribute(name, attribute_type::GRAPH) }
-}
-
-fn tensor(name: &str, data_type: i32, dims: &[i64], data: Vec<u8>) -> TensorProto {
-    TensorProto { name: name.into(), dims: dims.into(), data_type, raw_data: Some(Bytes::from(data)), ..TensorProto::default() }
-}
-
-fn value(name: &str, elem_type: i32, dims: &[&str]) -> ValueInfoProto {
-    let dim = |text: &&str| match text.parse() {
-        Ok(size) => DimensionProto { dim_value: Some(size), dim_param: None },
-        Err(_) => DimensionProto { dim_value: None, dim_param: Some(text.to_string()) },
-    };
-    let tensor = TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim: dims.iter().map(dim).collect() }) };
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor), ..TypeProto::default() }) }
 }

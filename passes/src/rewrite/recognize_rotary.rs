@@ -4,19 +4,22 @@
 //!         %6 = mul %4, %sin ; %7 = add %5, %6
 //! After   %7 = rotary %x, %cos, %sin
 //!
-//! Legal when  the halves are those of the last axis of a rank-4 tensor.
+//! Legal when  the halves are those of the last axis of a rank-4 tensor, and angles have an entry for each of its elements.
 //! Exactness   exact: the same products and sums.
 //! Cost        O(nodes).
 //! Source      Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021, eq. 34 (half rotation form).
 
+use crate::canonicalize::movement::reshape_to;
 use crate::pass::{Pass, PassContext, PassError};
 use crate::query::{output, unary};
 use crate::rewrite::pattern::{both_orders, slice_of, sweep};
 use crate::term::{Rule, Term, apply};
+use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Graph;
 use mokume_ir::ids::{NodeId, ValueId};
 use mokume_ir::op::{BinaryKind, Op, Rotary, UnaryKind};
+use std::iter;
 
 options! {
     /// Rotary position embedding.
@@ -38,17 +41,21 @@ fn rotary(editor: &Editor<'_>, id: NodeId) -> Option<Term> {
         both_orders(editor, turned, BinaryKind::Mul).find_map(|(half, sin)| {
             let x = rotated_half(editor, half)?;
             let cos = both_orders(editor, straight, BinaryKind::Mul).find(|(operand, _)| *operand == x)?.1;
-            angles_fit(editor, x, &[cos, sin])?;
-            Some(apply(Rotary { interleaved: false, dims: 0 }, [x, cos, sin]))
+            let angles = [angles(editor, x, cos)?, angles(editor, x, sin)?];
+            Some(apply(Rotary { interleaved: false, dims: 0 }, iter::once(x.into()).chain(angles)))
         })
     })
 }
 
-/// Everything has rank 4, and there is an angle for every element of the last axis.
-fn angles_fit(graph: &Graph, x: ValueId, angles: &[ValueId]) -> Option<()> {
+/// One of the angles' functions in four axes, if `x` has as many, and there is one for every element of the last.
+fn angles(graph: &Graph, x: ValueId, value: ValueId) -> Option<Term> {
     let [.., size] = graph.ty(x).dims().filter(|dims| dims.len() == 4)? else { return None };
-    let fits = |value: &ValueId| graph.ty(*value).dims().is_some_and(|dims| dims.len() == 4 && dims[3] == *size);
-    angles.iter().all(fits).then_some(())
+    let dims = graph.ty(value).dims().filter(|dims| dims.last() == Some(size))?;
+    match dims.len() {
+        4 => Some(value.into()),
+        rank @ ..4 => Some(reshape_to(value, &[&vec![Dim::from(1i64); 4 - rank], dims].concat())),
+        _ => None,
+    }
 }
 
 /// `x` of `concat(-x[h..2h], x[0..h])` on the last axis.
