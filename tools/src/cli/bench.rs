@@ -116,7 +116,7 @@ fn run_model(path: &Path, args: &Args, talk: &Talk) -> Result<(), Report> {
         ops: Vec::new(),
     };
     if Generator::check(&session).is_ok() {
-        let mut generator = Generator::new(session, Sampling { temperature: 0.0, top_k: 0, seed: 0 })?;
+        let mut generator = Generator::new(session, Sampling::GREEDY)?;
         bench.phases = language::measure(&mut generator, &plan(args), args.profile)?;
     } else {
         measure_runs(&mut session, args, &mut bench)?;

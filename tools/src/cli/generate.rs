@@ -2,13 +2,13 @@
 
 use crate::cli::options;
 use crate::cli::talk::{Talk, put};
-use crate::driver::compile;
 use crate::driver::device::{self, Place};
 use crate::driver::generate::{Generator, Sampling};
+use crate::driver::{compile, tokens};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_runtime::session::SessionOptions;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokenizers::Tokenizer;
 
@@ -54,31 +54,19 @@ struct Generated {
 /// Errors  when the model or the tokenizer is missing or wrong.
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     options::existing(&args.model)?;
-    let tokenizer = tokenizer(&args.tokenizer)?;
+    let tokenizer = tokens::open(&args.tokenizer)?;
     let program = compile::runnable(&args.model)?;
     let options = SessionOptions { threads: talk.thread_count(), ..Default::default() };
     let session = device::session(program, args.device, options)?;
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
     let mut generator = Generator::new(session, sampling)?;
-    let prompt = tokenizer.encode(args.prompt.as_str(), false).map_err(|e| token_error(&e.to_string()))?;
-    let prompt: Vec<i64> = prompt.get_ids().iter().map(|&id| id.into()).collect();
+    let prompt = tokens::encode(&tokenizer, &args.prompt)?;
     if prompt.is_empty() {
         return Err(Diagnostic::input("generate::prompt", "the prompt has no tokens").help("give --prompt some text").into());
     }
     let generated = generate(&mut generator, &tokenizer, &prompt, args, talk)?;
     finish(&generated, talk);
     Ok(())
-}
-
-fn tokenizer(path: &Path) -> Result<Tokenizer, Report> {
-    options::existing(path)?;
-    Tokenizer::from_file(path)
-        .map_err(|e| Diagnostic::input("generate::tokenizer", format!("{} is not a tokenizer: {e}", path.display())))
-        .map_err(|finding| finding.help("give the tokenizer.json that came with the model").into())
-}
-
-fn token_error(message: &str) -> Report {
-    Diagnostic::input("generate::tokenizer", format!("the tokenizer fails: {message}")).into()
 }
 
 fn generate(generator: &mut Generator, tokenizer: &Tokenizer, prompt: &[i64], args: &Args, talk: &Talk) -> Result<Generated, Report> {
@@ -139,8 +127,8 @@ impl<'a> Stream<'a> {
         Ok(())
     }
     fn decode(&mut self, token: i64) -> Result<Option<String>, Report> {
-        let id = u32::try_from(token).map_err(|_| token_error(&format!("{token} is not a token")))?;
-        (self.decode)(id).map_err(|e| token_error(&e.to_string()))
+        let id = u32::try_from(token).map_err(|_| tokens::failure(&format!("{token} is not a token")))?;
+        (self.decode)(id).map_err(|e| tokens::failure(&e.to_string()))
     }
     fn print(&self, text: &str) {
         if self.live {

@@ -7,6 +7,7 @@ pub mod compile;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
+pub mod eval;
 pub mod generate;
 pub mod inspect;
 pub mod opt;
@@ -39,6 +40,7 @@ enum Verb {
     Inspect(inspect::Args),
     Compare(compare::Args),
     Bench(bench::Args),
+    Eval(eval::Args),
     Generate(generate::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
@@ -98,6 +100,7 @@ fn dispatch(cli: Cli) -> Result<(), Report> {
         Verb::Inspect(args) => inspect::run(&args, &talk),
         Verb::Compare(args) => compare::run(&args, &talk),
         Verb::Bench(args) => bench::run(&args, &talk),
+        Verb::Eval(args) => eval::run(&args, &talk),
         Verb::Generate(args) => generate::run(&args, &talk),
         Verb::Doctor(args) => doctor::run(&args, &talk),
         Verb::Demo(args) => demo::run(&args, &talk),

@@ -18,6 +18,9 @@ use std::path::Path;
 /// The pipeline that models run through when the user names none: exact, canonical form.
 pub const DEFAULT_PRESET: &str = "float";
 
+/// The same for models that are known to be language models.
+const LANGUAGE_PRESET: &str = "llm-float";
+
 /// The pipeline given as text or by name.
 ///
 /// Errors  when the text is wrong or no preset has the name; the nearest one is offered.
@@ -45,11 +48,22 @@ fn unknown_preset(name: &str) -> Report {
 ///
 /// Errors  when the model is missing, broken or not supported.
 pub fn runnable(path: &Path) -> Result<Program, Report> {
+    runnable_after(path, DEFAULT_PRESET)
+}
+
+/// As [`runnable`]; the runtime keeps past keys and values that an ONNX model takes and gives.
+///
+/// Errors  as [`runnable`].
+pub fn language_model(path: &Path) -> Result<Program, Report> {
+    runnable_after(path, LANGUAGE_PRESET)
+}
+
+fn runnable_after(path: &Path, preset: &str) -> Result<Program, Report> {
     match source::open(path, &artifact::ReadOptions::default())? {
         Source::Compiled(program) => Ok(*program),
         Source::Graph(mut module) => {
             if source::Format::of(path)? == source::Format::Onnx {
-                let default = pipeline(None, None)?;
+                let default = pipeline(None, Some(preset))?;
                 pipelines::apply(&mut module, &default, &PipelineOptions::default(), &mut |_, _, _| {})?;
             }
             verify(&module)?;

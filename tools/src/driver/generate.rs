@@ -20,6 +20,11 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+impl Sampling {
+    /// Always the likeliest token.
+    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, seed: 0 };
+}
+
 /// A language model in a session: `input_ids` in, `logits` out, and whatever mask and positions it asks for.
 pub struct Generator {
     session: Session,
@@ -42,6 +47,10 @@ impl Generator {
     ///
     /// Errors  as [`Generator::new`].
     pub fn check(session: &Session) -> Result<(), Report> {
+        if !session.outputs().iter().any(|port| port.name == "logits") || !session.inputs().iter().any(|port| port.name == "input_ids") {
+            let finding = Diagnostic::input("generate::model", "the model has no input \"input_ids\" or no output \"logits\"");
+            return Err(finding.help("give a language model that gives logits of its tokens").into());
+        }
         let known = ["input_ids", "attention_mask", "position_ids"];
         let strange = session.inputs().iter().find(|port| !known.contains(&port.name.as_str())).map(|port| port.name.clone());
         if let Some(name) = strange {
@@ -51,9 +60,6 @@ impl Generator {
             )
             .help("keep past keys and values in the runtime: mokume compile model.onnx -o model.mok --preset llm-float")
             .into());
-        }
-        if !session.outputs().iter().any(|port| port.name == "logits") || !session.inputs().iter().any(|port| port.name == "input_ids") {
-            return Err(Diagnostic::input("generate::model", "the model has no input \"input_ids\" or no output \"logits\"").into());
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 mod commands;
 mod desk;
 mod errors;
+mod eval;
 #[cfg(unix)]
 mod killed;
 mod same_bytes;
