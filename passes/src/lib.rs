@@ -18,6 +18,7 @@ pub mod registry;
 pub mod term;
 
 pub mod canonicalize;
+pub mod grad;
 pub mod quantize;
 pub mod rewrite;
 pub mod simplify;

@@ -97,5 +97,7 @@ passes! {
     crate::rewrite::declare_state::DeclareState, "declare-state", "keep past keys and values in the runtime";
     crate::quantize::smooth::Smooth, "smooth", "even out the channels of activations, by powers of two, so that eight bits hold them";
     crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";
+    crate::grad::Decompose, "decompose", "write composites out in elementary ops";
+    crate::grad::Grad, "grad", "add the gradient of an output with respect to inputs";
     crate::quantize::fuse::Fuse, "fuse", "turn products of dequantized operands into integer products with epilogues";
 }

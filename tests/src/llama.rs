@@ -1,6 +1,6 @@
 //! A small Llama with random weights, as exporters write it: no composites, shapes computed by nodes.
 
-use crate::onnx::{F32, I64, int, ints, node, tensor, value, with};
+use crate::onnx::{F32, F64, I64, int, ints, node, tensor, value, with};
 use mokume_frontends::onnx::proto::*;
 
 /// Sizes of a model.
@@ -18,24 +18,26 @@ pub struct Llama {
     pub inner: usize,
     /// Tokens.
     pub vocabulary: usize,
+    /// Whether numbers are f64 rather than f32.
+    pub double: bool,
 }
 
 /// Sizes of the 260 thousand parameters that write little stories.
-pub const STORIES: Llama = Llama { blocks: 5, width: 64, heads: 8, kv_heads: 4, inner: 172, vocabulary: 512 };
+pub const STORIES: Llama = Llama { blocks: 5, width: 64, heads: 8, kv_heads: 4, inner: 172, vocabulary: 512, double: false };
 
 impl Llama {
     /// The model: `input_ids [b, s]` to `logits [b, s, vocabulary]`.
     pub fn model(&self) -> ModelProto {
-        let mut writer = Writer::default();
+        let mut writer = Writer { elem: if self.double { F64 } else { F32 }, ..Writer::default() };
         writer.whole();
         let logits = self.logits(&mut writer);
         writer.nodes.push(node("Identity", &[&logits], "logits"));
         let graph = GraphProto {
             name: "llama".into(),
+            input: vec![value("input_ids", I64, &["b", "s"])],
+            output: vec![value("logits", writer.elem, &["b", "s", &self.vocabulary.to_string()])],
             node: writer.nodes,
             initializer: writer.tensors,
-            input: vec![value("input_ids", I64, &["b", "s"])],
-            output: vec![value("logits", F32, &["b", "s", &self.vocabulary.to_string()])],
             ..GraphProto::default()
         };
         let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
@@ -62,7 +64,7 @@ impl Llama {
         let length = w.op("Gather", &[&shape, "one"]);
         let length_at = w.op("Unsqueeze", &[&length, "first"]);
         let positions = w.op("Range", &["zero", &length, "one"]);
-        let positions = w.op_with("Cast", &[&positions], vec![int("to", F32.into())]);
+        let positions = w.op_with("Cast", &[&positions], vec![int("to", w.elem.into())]);
         let positions = w.op("Unsqueeze", &[&positions, "second"]);
         let angles = w.op("Mul", &[&positions, "frequencies"]);
         let angles = w.op_with("Concat", &[&angles, &angles], vec![int("axis", -1)]);
@@ -164,6 +166,8 @@ struct Places {
 struct Writer {
     nodes: Vec<NodeProto>,
     tensors: Vec<TensorProto>,
+    /// Element type of numbers.
+    elem: i32,
     seed: u32,
 }
 
@@ -208,7 +212,11 @@ impl Writer {
     }
     fn floats(&mut self, name: &str, dims: &[usize], numbers: &[f32]) -> String {
         let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-        self.tensors.push(tensor(name, F32, &dims, numbers.iter().flat_map(|number| number.to_le_bytes()).collect()));
+        let bytes = |&number: &f32| match self.elem {
+            F64 => f64::from(number).to_le_bytes().to_vec(),
+            _ => number.to_le_bytes().to_vec(),
+        };
+        self.tensors.push(tensor(name, self.elem, &dims, numbers.iter().flat_map(bytes).collect()));
         name.to_string()
     }
     /// Numbers about as wide as `scale`, like normal ones, the same in every run.

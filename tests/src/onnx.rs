@@ -9,6 +9,8 @@ pub const F32: i32 = 1;
 pub const I64: i32 = 7;
 /// `TensorProto.BOOL`.
 pub const BOOL: i32 = 9;
+/// `TensorProto.DOUBLE`.
+pub const F64: i32 = 11;
 
 /// A node called after its output.
 pub fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
