@@ -139,8 +139,7 @@ fn plan(args: &Args) -> Plan {
 
 /// Given inputs, and random values for the others.
 fn measure_runs(session: &mut Session, args: &Args, bench: &mut ModelBench) -> Result<(), Report> {
-    let ports = session.inputs().iter().map(|port| (port.name.clone(), port.ty.clone())).collect::<Vec<_>>();
-    let given = inputs::gather(&inputs::InputSpec { random: true, ..args.inputs.spec()? }, &ports)?;
+    let given = inputs::gather(&inputs::InputSpec { random: true, ..args.inputs.spec()? }, session)?;
     let seconds = model::runs(session, &given.tensors, Duration::from_secs_f64(args.time))?;
     bench.run_ms = Some(seconds.times(1e3));
     bench.assumed = given.assumed;

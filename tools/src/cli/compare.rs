@@ -45,8 +45,7 @@ struct Comparison {
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     let mut reference = open(&args.reference, talk)?;
     let mut candidate = open(&args.candidate, talk)?;
-    let ports = reference.inputs().iter().map(|port| (port.name.clone(), port.ty.clone())).collect::<Vec<_>>();
-    let given = inputs::gather(&args.inputs.spec()?, &ports)?;
+    let given = inputs::gather(&args.inputs.spec()?, &reference)?;
     given.assumed.iter().for_each(|assumed| talk.say(format!("assuming {assumed}")));
     let layers = match args.per_layer {
         true => layers::compare_layers(&mut reference, &mut candidate, &given.tensors)?,

@@ -77,8 +77,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     let program = compile::runnable(&args.model)?;
     let options = SessionOptions { threads: talk.thread_count(), ..Default::default() };
     let mut session = device::session(program, args.device, options)?;
-    let ports = session.inputs().iter().map(|port| (port.name.clone(), port.ty.clone())).collect::<Vec<_>>();
-    let given = inputs::gather(&args.inputs.spec()?, &ports)?;
+    let given = inputs::gather(&args.inputs.spec()?, &session)?;
     for assumed in &given.assumed {
         talk.say(format!("assuming {assumed}"));
     }

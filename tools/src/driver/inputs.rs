@@ -3,8 +3,10 @@
 use crate::driver::archive;
 use mokume_ir::diag::{Diagnostic, Report, nearest};
 use mokume_ir::dim::{Dim, Symbol};
+use mokume_ir::graph::Graph;
 use mokume_ir::types::{Elem, Type};
 use mokume_runtime::memory::Buffer;
+use mokume_runtime::session::Session;
 use mokume_runtime::tensor::{Tensor, elem_bytes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,10 +34,11 @@ pub struct Inputs {
     pub assumed: Vec<String>,
 }
 
-/// Gathers inputs for ports `(name, type)`.
+/// Gathers inputs for a session that has not run.
 ///
 /// Errors  when a file is broken, a size is for no symbol, or an archive lacks an array that no other file gives.
-pub fn gather(spec: &InputSpec, ports: &[(String, Type)]) -> Result<Inputs, Report> {
+pub fn gather(spec: &InputSpec, session: &Session) -> Result<Inputs, Report> {
+    let ports = &session.inputs().iter().map(|port| (port.name.clone(), port.ty.clone())).collect::<Vec<_>>();
     check_sizes(spec, ports)?;
     let mut tensors = Vec::new();
     if let Some(path) = &spec.npz {
@@ -49,7 +52,7 @@ pub fn gather(spec: &InputSpec, ports: &[(String, Type)]) -> Result<Inputs, Repo
     }
     let mut inputs = Inputs { tensors, assumed: Vec::new() };
     if spec.random {
-        fill_random(spec, ports, &mut inputs)?;
+        fill_random(spec, ports, no_past(session.program().module.main()), &mut inputs)?;
     }
     Ok(inputs)
 }
@@ -110,8 +113,17 @@ fn check_sizes(spec: &InputSpec, ports: &[(String, Type)]) -> Result<(), Report>
     Report::from_findings(findings).map_or(Ok(()), Err)
 }
 
-fn fill_random(spec: &InputSpec, ports: &[(String, Type)], inputs: &mut Inputs) -> Result<(), Report> {
-    let mut sizes: BTreeMap<Symbol, i64> = spec.sizes.iter().map(|(name, &size)| (Symbol::new(name), size)).collect();
+/// The sizes of state that grows, before the first run.
+fn no_past(graph: &Graph) -> BTreeMap<Symbol, i64> {
+    let grows = graph.states.iter().filter_map(|state| {
+        let dims = graph.ty(graph.inputs()[state.input as usize].value).dims()?;
+        dims.get(state.axis? as usize)?.as_symbol().cloned()
+    });
+    grows.map(|symbol| (symbol, 0)).collect()
+}
+
+fn fill_random(spec: &InputSpec, ports: &[(String, Type)], mut sizes: BTreeMap<Symbol, i64>, inputs: &mut Inputs) -> Result<(), Report> {
+    sizes.extend(spec.sizes.iter().map(|(name, &size)| (Symbol::new(name), size)));
     bind_given(ports, &inputs.tensors, &mut sizes);
     for (index, (name, ty)) in ports.iter().enumerate() {
         if inputs.tensors.iter().any(|(given, _)| given == name) {
@@ -195,5 +207,37 @@ impl SplitMix {
     /// About normal, mean 0, deviation 1: twelve uniforms.
     pub fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use mokume_ir::text::{no_data, parse};
+    use mokume_runtime::program::Program;
+    use mokume_runtime::session::SessionOptions;
+    use std::sync::Arc;
+
+    const WITH_STATE: &str = r#"
+module "m"
+
+graph @f0 "main"(%0 "past": tensor<2 x past x f32>, %1 "x": tensor<2 x n x f32>, %2 "mask": tensor<2 x past + n x f32>) -> ("present", "y") state(
+  "past" <- "present" axis 1
+) {
+  %3 = concat %0, %1 {axis = 1} : tensor<2 x past + n x f32>
+  %4 = mul %3, %2 : tensor<2 x past + n x f32>
+  return %3, %4
+}
+"#;
+
+    #[test]
+    fn a_session_that_has_not_run_has_no_past() {
+        let program = Arc::new(Program::interpret(parse(WITH_STATE, &no_data).unwrap()));
+        let mut session = Session::new(program, SessionOptions { threads: 1, ..Default::default() }).unwrap();
+        let given = gather(&InputSpec { random: true, ..Default::default() }, &session).unwrap();
+        assert!(given.assumed.iter().all(|assumed| !assumed.starts_with("past")), "{:?}", given.assumed);
+        let outputs = session.run(&given.tensors).unwrap();
+        assert_eq!(outputs[0].1.dims(), given.tensors[0].1.dims());
     }
 }
