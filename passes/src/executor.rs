@@ -29,6 +29,12 @@ pub trait Executor: Sync {
     fn outputs(&self, module: &Module, inputs: &[(String, Constant)]) -> Result<Named, String> {
         self.run(module, inputs, &mut |_, _, _| {})
     }
+    /// The outputs of a module for each of many sets of inputs.
+    ///
+    /// Errors  as [`Executor::run`].
+    fn outputs_of_each(&self, module: &Module, samples: &[Named]) -> Result<Vec<Named>, String> {
+        samples.iter().map(|inputs| self.outputs(module, inputs)).collect()
+    }
 }
 
 /// Runs nothing: for pipelines whose passes only look at the graph.

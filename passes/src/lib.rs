@@ -6,7 +6,9 @@
 //!
 //! Passes import the IR only. A pass that must run the model asks the [`Executor`](executor::Executor) of its context.
 
+pub mod checkpoint;
 pub mod executor;
+pub mod layer;
 pub mod manager;
 #[macro_use]
 pub mod options;

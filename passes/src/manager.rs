@@ -1,5 +1,6 @@
 //! Runs pipelines and does what is common to all passes: dumps, verification, timing, remarks, edit limits, crash reports.
 
+use crate::layer::LayerReport;
 use crate::pass::{Pass, PassContext, PassError, Remark};
 use crate::pipeline::{Pipeline, Step};
 use mokume_ir::diag::{Diagnostic, Report};
@@ -30,6 +31,8 @@ pub struct PassReport {
     pub wall: Duration,
     /// What it could have done but did not, and why.
     pub remarks: Vec<Remark>,
+    /// What it measured of layers.
+    pub layers: Vec<LayerReport>,
 }
 
 impl PipelineReport {
@@ -109,6 +112,7 @@ fn run_step(
         nodes_after: node_count(module),
         wall: start.elapsed(),
         remarks: cx.drain_remarks(),
+        layers: cx.drain_layers(),
     })
 }
 

@@ -1,6 +1,8 @@
 //! What a pass is, and what it may use beside the graph.
 
+use crate::checkpoint::Checkpoint;
 use crate::executor::{Executor, Named};
+use crate::layer::LayerReport;
 use crate::query::callees_first;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::edit::Editor;
@@ -70,6 +72,8 @@ impl std::fmt::Display for Remark {
 pub trait Observer {
     /// Step `done` of `total` of a long pass is over.
     fn progress(&mut self, _pass: &str, _done: usize, _total: usize) {}
+    /// A layer is rounded.
+    fn layer(&mut self, _pass: &str, _layer: &LayerReport) {}
     /// Pass number `index` (from 0) named `pass` is over and left `module`.
     fn after_pass(&mut self, _index: usize, _pass: &str, _module: &Module) {}
 }
@@ -88,6 +92,8 @@ pub struct PassContext<'a> {
     pub observer: &'a mut dyn Observer,
     /// Inputs of the model that stand for its use; empty without calibration data.
     pub calibration: Vec<Named>,
+    /// Where long passes keep what they finished.
+    pub checkpoint: Option<&'a dyn Checkpoint>,
     /// Verify the module after every pass.
     pub verify_each: bool,
     /// Stop editing after this many edits of the whole pipeline.
@@ -95,6 +101,7 @@ pub struct PassContext<'a> {
     pass: String,
     edits: usize,
     remarks: Vec<Remark>,
+    layers: Vec<LayerReport>,
 }
 
 impl<'a> PassContext<'a> {
@@ -104,11 +111,13 @@ impl<'a> PassContext<'a> {
             executor,
             observer,
             calibration: Vec::new(),
+            checkpoint: None,
             verify_each: false,
             edit_limit: None,
             pass: String::new(),
             edits: 0,
             remarks: Vec::new(),
+            layers: Vec::new(),
         }
     }
     /// Whether one more edit may be made; counts it.
@@ -134,6 +143,11 @@ impl<'a> PassContext<'a> {
     pub fn progress(&mut self, done: usize, total: usize) {
         self.observer.progress(&self.pass, done, total);
     }
+    /// Keeps what was measured of a layer, and tells the observer.
+    pub fn layer(&mut self, layer: LayerReport) {
+        self.observer.layer(&self.pass, &layer);
+        self.layers.push(layer);
+    }
     /// Names the pass that runs from here on; remarks and progress carry the name.
     pub(crate) fn enter(&mut self, pass: &str) {
         self.pass = pass.to_string();
@@ -141,5 +155,9 @@ impl<'a> PassContext<'a> {
     /// The remarks since the last call.
     pub(crate) fn drain_remarks(&mut self) -> Vec<Remark> {
         std::mem::take(&mut self.remarks)
+    }
+    /// The layers since the last call.
+    pub(crate) fn drain_layers(&mut self) -> Vec<LayerReport> {
+        std::mem::take(&mut self.layers)
     }
 }

@@ -9,6 +9,7 @@ pub mod round;
 pub mod rounder;
 pub mod sites;
 pub mod smooth;
+pub mod stream;
 pub mod weights;
 
 #[allow(clippy::module_inception, reason = "a pass and its file have one name")]

@@ -16,7 +16,10 @@ use super::calibrate::{self, Ranges, Seen};
 use super::embedding;
 use super::keep::{Sites, Trial};
 use super::round::Rounding;
+use super::rounder::{Format, Rounder};
 use super::sites::{self, Miss, Site};
+use super::stream::outcome::Outcome;
+use super::stream::{self, Job};
 use super::weights::{self, Matrix};
 use crate::canonicalize::dce::release_constants;
 use crate::canonicalize::movement::reshape_to;
@@ -29,7 +32,7 @@ use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
 use mokume_ir::ids::{ConstId, FuncId, NodeId};
-use mokume_ir::op::{Dequantize, Matmul, Op, Quantize as QuantizeOp, Transpose};
+use mokume_ir::op::{BinaryKind, Dequantize, Matmul, Op, Quantize as QuantizeOp, Transpose};
 use mokume_ir::order::order;
 use mokume_ir::quant::{Granularity, Levels, QuantType};
 use std::collections::HashMap;
@@ -63,6 +66,8 @@ options! {
         calib: bool = true,
         /// lowest cosine of an output on the calibration data, for which the convolutions that lose most stay float; 0 is off
         keep: f64 = 0.0,
+        /// how codes are chosen: nearest needs nothing; gptq, soft and others need calibration data
+        rounder: String = "nearest".to_string(),
     }
 }
 
@@ -79,7 +84,11 @@ impl Pass for Quantize {
             let found = self.sites(&Editor::new(module, function), cx);
             sites.extend(found.into_iter().map(|site| (function, site)));
         }
+        let rounders = self.rounders(cx)?;
         let ranges = self.calibrate(module, &plan, &mut sites, cx)?;
+        if !rounders.is_empty() {
+            self.stream(module, &plan, &mut sites, &ranges, &rounders, cx)?;
+        }
         for function in callees_first(module) {
             let own: Vec<Site> = sites.iter().filter(|(owner, _)| *owner == function).map(|(_, site)| *site).collect();
             self.edit(&mut Editor::new(module, function), &plan, &own, &ranges, cx)?;
@@ -197,6 +206,60 @@ impl Quantize {
         Ok(())
     }
 
+    /// The ways to round that need calibration data, if the option asks for any.
+    fn rounders(&self, cx: &PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
+        let rounders = stream::named::rounders(&self.rounder)?;
+        if rounders.is_empty() || !cx.calibration.is_empty() {
+            return Ok(rounders);
+        }
+        let message = format!("pass `quantize` needs calibration data for rounder={}", self.rounder);
+        let error = Diagnostic::input("quantize::uncalibrated", message);
+        Err(error.help("give data with --calib FILE, or choose rounder=nearest, which needs none").into())
+    }
+
+    /// Rounds the sites of the entry function with calibration data; they leave `sites`.
+    fn stream(
+        &self,
+        module: &mut Module,
+        plan: &Plan,
+        sites: &mut Sites,
+        ranges: &Ranges,
+        rounders: &[Box<dyn Rounder>],
+        cx: &mut PassContext<'_>,
+    ) -> Result<(), PassError> {
+        let entry = module.entry;
+        let (own, others): (Sites, Sites) = sites.iter().partition(|(function, _)| *function == entry);
+        for (function, site) in &others {
+            cx.remark(&module[*function], site.node, "in a function of its own: rounded to nearest");
+        }
+        *sites = others;
+        let own: Vec<Site> = own.into_iter().map(|(_, site)| site).collect();
+        let activations = |site: &Site| self.activations(plan, site, ranges.get(&(entry, site.x)).copied());
+        let job = Job {
+            sites: &own,
+            rounders,
+            format: Format { rounding: plan.weights, group: self.group },
+            options: serde_json::to_string(self).unwrap_or_default(),
+            activations: &activations,
+            place: &|editor, site, outcome| self.place(editor, plan, site, outcome, ranges),
+        };
+        stream::round(module, &job, cx)
+    }
+
+    fn place(&self, editor: &mut Editor<'_>, plan: &Plan, site: &Site, outcome: &Outcome, ranges: &Ranges) -> Result<(), PassError> {
+        let range = ranges.get(&(editor.function(), site.x)).copied();
+        let product = product(editor, site, outcome.weight.clone(), plan, range);
+        let product = match &outcome.bias {
+            Some(bias) => shifted(editor, site, product, bias),
+            None => product,
+        };
+        Ok(term::replace(editor, site.node, product)?)
+    }
+
+    fn activations(&self, plan: &Plan, site: &Site, range: Option<(f32, f32)>) -> Option<Term> {
+        plan.activations.map(|(bits, levels)| quantized(site, bits, levels, range))
+    }
+
     fn edit(
         &self,
         editor: &mut Editor<'_>,
@@ -278,6 +341,13 @@ fn product(editor: &Editor<'_>, site: &Site, weight: Constant, plan: &Plan, rang
     }
     let bias = node.inputs[2..].iter().map(|&bias| Term::Value(bias));
     apply(node.op.clone(), [x, filters(editor, site, weight)].into_iter().chain(bias))
+}
+
+/// The product with a number added to every output channel.
+fn shifted(editor: &Editor<'_>, site: &Site, product: Term, bias: &[f32]) -> Term {
+    let spatial = if site.conv { editor.ty(site.x).dims().map_or(0, |dims| dims.len().saturating_sub(2)) } else { 0 };
+    let dims: Vec<usize> = [bias.len()].into_iter().chain(std::iter::repeat_n(1, spatial)).collect();
+    apply(Op::Binary(BinaryKind::Add), [product, Constant::f32s(&dims, bias).into()])
 }
 
 /// Rows of taps and channels as the weights of the convolution: channels, then kernel axes.

@@ -28,8 +28,8 @@ const CHUNK: usize = 16;
 
 /// `matrix` in codes `[rows, cols]` with one scale per row, or per block of `group` columns where that is not 0.
 pub fn quantize(matrix: Matrix<'_>, rounding: Rounding, group: usize) -> Constant {
-    let group = if group == 0 || group >= matrix.cols { 0 } else { group };
-    let ty = weight_type(rounding, group);
+    let ty = weight_type(rounding, group, matrix.cols);
+    let group = if group >= matrix.cols { 0 } else { group };
     let row_bytes = packed_bytes(&[1, matrix.cols], Elem::Quant(ty)).unwrap_or_default();
     let blocks = if group == 0 { 1 } else { matrix.cols.div_ceil(group) };
     let mut data = vec![0u8; row_bytes * matrix.rows];
@@ -47,9 +47,21 @@ pub fn quantize(matrix: Matrix<'_>, rounding: Rounding, group: usize) -> Constan
     Constant::with_quant(&[matrix.rows, matrix.cols], Elem::Quant(ty), data.into(), Some(quant_data(&grids, ty.zero_point)))
 }
 
-fn weight_type(rounding: Rounding, group: usize) -> QuantType {
+/// A constant of given codes, `[rows, cols]`, and grids, `[rows, blocks]`.
+pub fn constant(rows: usize, cols: usize, codes: &[u8], grids: &[Grid], rounding: Rounding, group: usize) -> Constant {
+    let ty = weight_type(rounding, group, cols);
+    let row_bytes = packed_bytes(&[1, cols], Elem::Quant(ty)).unwrap_or_default();
+    let mut data = vec![0u8; row_bytes * rows];
+    let packed = data.chunks_mut(row_bytes.max(1)).zip(codes.chunks(cols.max(1)));
+    packed.for_each(|(packed, codes)| pack(codes, rounding.bits, packed));
+    Constant::with_quant(&[rows, cols], Elem::Quant(ty), data.into(), Some(quant_data(grids, ty.zero_point)))
+}
+
+/// The type of codes in rows of `cols`.
+pub fn weight_type(rounding: Rounding, group: usize, cols: usize) -> QuantType {
     let granularity = match group {
         0 => Granularity::Axis(0),
+        size if size >= cols => Granularity::Axis(0),
         size => Granularity::Block { axis: 0, along: 1, size: size as u32 },
     };
     QuantType { bits: rounding.bits, levels: rounding.levels, granularity, zero_point: rounding.levels == Levels::Unsigned }
@@ -63,7 +75,7 @@ fn quantize_row(row: &[f32], rounding: Rounding, group: usize, codes: &mut [u8],
 }
 
 /// Rows `first .. first + count` as f32.
-fn read_rows(matrix: Matrix<'_>, first: usize, count: usize) -> Vec<f32> {
+pub fn read_rows(matrix: Matrix<'_>, first: usize, count: usize) -> Vec<f32> {
     let data = matrix.constant.data.as_chunks::<4>().0;
     if !matrix.transposed {
         let rows = data[first * matrix.cols..(first + count) * matrix.cols].chunks_exact(matrix.cols.max(1));

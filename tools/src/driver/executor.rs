@@ -35,25 +35,36 @@ impl Executor for RuntimeExecutor {
         inputs: &[(String, Constant)],
         observe: &mut dyn FnMut(FuncId, NodeId, &[Constant]),
     ) -> Result<Named, String> {
-        let (mut session, tensors) = self.prepare(module, inputs)?;
+        let (mut session, tensors) = (self.session(module)?, tensors(inputs)?);
         let mut observe = |function: FuncId, node: NodeId, outputs: &[Tensor]| {
             observe(function, node, &outputs.iter().map(convert::to_constant).collect::<Vec<_>>());
         };
         session.run_observed(&tensors, &mut observe).map(constants).map_err(|report| report.to_string())
     }
     fn outputs(&self, module: &Module, inputs: &[(String, Constant)]) -> Result<Named, String> {
-        let (mut session, tensors) = self.prepare(module, inputs)?;
+        let (mut session, tensors) = (self.session(module)?, tensors(inputs)?);
         session.run(&tensors).map(constants).map_err(|report| report.to_string())
+    }
+    fn outputs_of_each(&self, module: &Module, samples: &[Named]) -> Result<Vec<Named>, String> {
+        let mut session = self.session(module)?;
+        let outputs = samples.iter().map(|inputs| {
+            session.reset();
+            session.run(&tensors(inputs)?).map(constants).map_err(|report| report.to_string())
+        });
+        outputs.collect()
     }
 }
 
 impl RuntimeExecutor {
-    fn prepare(&self, module: &Module, inputs: &[(String, Constant)]) -> Result<(Session, Vec<(String, Tensor)>), String> {
+    fn session(&self, module: &Module) -> Result<Session, String> {
         let options = SessionOptions { threads: self.threads, ..Default::default() };
-        let session = Session::new(Arc::new(Program::interpret(module.clone())), options).map_err(|report| report.to_string())?;
-        let tensor = |(name, constant): &(String, Constant)| Ok((name.clone(), convert::to_tensor(constant).map_err(|e| e.to_string())?));
-        Ok((session, inputs.iter().map(tensor).collect::<Result<_, String>>()?))
+        Session::new(Arc::new(Program::interpret(module.clone())), options).map_err(|report| report.to_string())
     }
+}
+
+fn tensors(inputs: &[(String, Constant)]) -> Result<Vec<(String, Tensor)>, String> {
+    let tensor = |(name, constant): &(String, Constant)| Ok((name.clone(), convert::to_tensor(constant).map_err(|e| e.to_string())?));
+    inputs.iter().map(tensor).collect()
 }
 
 fn constants(outputs: Vec<(String, Tensor)>) -> Named {

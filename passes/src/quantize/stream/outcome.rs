@@ -1,0 +1,109 @@
+//! The rounded weight of one product.
+
+use super::Job;
+use super::collect::Split;
+use crate::layer::LayerReport;
+use crate::pass::PassError;
+use crate::quantize::rounder::{Format, Moments, Rounded, Rounder, Weight, heldout};
+use crate::quantize::sites::Site;
+use crate::quantize::weights::{self, Matrix};
+use mokume_ir::constant::Constant;
+use mokume_ir::diag::Diagnostic;
+use mokume_ir::graph::{Graph, Module};
+
+/// A weight in codes, and what was found out about it.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The codes, `[rows, cols]`.
+    pub weight: Constant,
+    /// What to add to every output.
+    pub bias: Option<Vec<f32>>,
+    /// How far the outputs moved.
+    pub report: LayerReport,
+    /// What the user should know.
+    pub remarks: Vec<String>,
+}
+
+/// One way to round one part of the channels, tried.
+struct Candidate {
+    rounded: Rounded,
+    rounder: String,
+    heldout: Option<f64>,
+}
+
+impl Outcome {
+    /// `site` rounded in the way that does best on what was held out, or on all where nothing was.
+    ///
+    /// Errors  when a rounder cannot work with the weight or the moments.
+    pub(super) fn best(exact: &Module, site: &Site, splits: &[Split], job: &Job<'_>) -> Result<Self, PassError> {
+        let constant = &exact.constants[site.weight];
+        let matrix = Matrix { constant, rows: site.rows, cols: site.cols, taps: site.taps, transposed: site.transposed };
+        let values = weights::read_rows(matrix, 0, site.rows);
+        let rows = site.rows / splits.len().max(1);
+        let mut parts = vec![];
+        for (split, values) in splits.iter().zip(values.chunks(rows * site.cols)) {
+            let weight = Weight { rows, cols: site.cols, values };
+            let best = best_of(&weight, split, job).map_err(|error| error.at(exact.main()[site.node].loc.to_string()))?;
+            parts.push(best);
+        }
+        Ok(Self::join(exact.main(), site, parts, &job.format))
+    }
+    /// The same weight in another product.
+    pub(super) fn renamed(mut self, graph: &Graph, site: &Site) -> Self {
+        self.report.name = name(graph, site);
+        self
+    }
+    fn join(graph: &Graph, site: &Site, parts: Vec<Candidate>, format: &Format) -> Self {
+        let count = parts.len().max(1) as f64;
+        let mean = |of: fn(&Candidate) -> Option<f64>| parts.iter().map(of).sum::<Option<f64>>().map(|sum| sum / count);
+        let report = LayerReport {
+            name: name(graph, site),
+            rows: site.rows,
+            cols: site.cols,
+            bits: format.rounding.bits,
+            rounder: parts.first().map(|part| part.rounder.clone()).unwrap_or_default(),
+            loss: mean(|part| Some(part.rounded.loss)).unwrap_or_default(),
+            heldout: mean(|part| part.heldout),
+        };
+        let has_bias = parts.iter().any(|part| part.rounded.bias.is_some());
+        let rows = site.rows / parts.len().max(1);
+        let bias = |part: &Candidate| part.rounded.bias.clone().unwrap_or_else(|| vec![0.0; rows]);
+        let bias = has_bias.then(|| parts.iter().flat_map(bias).collect());
+        let (mut codes, mut grids, mut remarks) = (vec![], vec![], vec![]);
+        for part in parts {
+            codes.extend(part.rounded.codes);
+            grids.extend(part.rounded.grids);
+            remarks.extend(part.rounded.remarks);
+        }
+        Outcome { weight: weights::constant(site.rows, site.cols, &codes, &grids, format.rounding, format.group), bias, report, remarks }
+    }
+}
+
+fn name(graph: &Graph, site: &Site) -> String {
+    let node = &graph[site.node];
+    node.loc.first().map_or_else(|| format!("{} {}", node.op.name(), site.node), str::to_string)
+}
+
+fn best_of(weight: &Weight<'_>, split: &Split, job: &Job<'_>) -> Result<Candidate, Diagnostic> {
+    let mut best: Option<Candidate> = None;
+    for rounder in job.rounders {
+        let found = tried(weight, split, &**rounder, &job.format)?;
+        if best.as_ref().is_none_or(|best| found.score() < best.score()) {
+            best = Some(found);
+        }
+    }
+    best.ok_or_else(|| Diagnostic::input("quantize::rounder", "there is no way to round"))
+}
+
+fn tried(weight: &Weight<'_>, split: &Split, rounder: &dyn Rounder, format: &Format) -> Result<Candidate, Diagnostic> {
+    let rounded = rounder.round(weight, &split.train, format)?;
+    let measure = |moments: &Moments| heldout(weight, &rounded, format, moments);
+    let heldout = split.heldout.as_ref().map(measure).transpose()?;
+    Ok(Candidate { rounded, rounder: rounder.name(), heldout })
+}
+
+impl Candidate {
+    fn score(&self) -> f64 {
+        self.heldout.unwrap_or(self.rounded.loss)
+    }
+}
