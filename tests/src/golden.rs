@@ -190,6 +190,7 @@ fn snapshot(before: &Module, after: &Module, report: &PipelineReport, tolerance:
     if lines.is_empty() {
         lines.push("unchanged".into());
     }
+    lines.extend(report.passes.iter().flat_map(|pass| &pass.layers).map(|layer| format!("// layer: {layer}")));
     lines.extend(report.remarks().map(|remark| format!("// remark: {remark}")));
     let nodes = |module: &Module| module.functions.iter().map(|(_, graph)| graph.node_count()).sum::<usize>();
     lines.push(format!("edits: {}, nodes: {} -> {}, outputs: {tolerance}", report.edits(), nodes(before), nodes(after)));

@@ -7,6 +7,7 @@ use crate::driver::{compile, source};
 use crate::report::table::{Table, bytes, milliseconds};
 use mokume_ir::diag::Report;
 use mokume_ir::graph::Module;
+use mokume_passes::layer::LayerReport;
 use mokume_passes::manager::PipelineReport;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ struct Compiled {
     bytes_out: u64,
     seconds: f64,
     kernels: Vec<String>,
+    layers: Vec<LayerReport>,
 }
 
 /// Runs the verb.
@@ -64,6 +66,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
         bytes_out,
         seconds: start.elapsed().as_secs_f64(),
         kernels: choices.kernels.iter().map(|(kernel, count)| format!("{count} x {kernel}")).collect(),
+        layers: report.passes.iter().flat_map(|pass| pass.layers.clone()).collect(),
     };
     explain(&report, &args.pipeline, talk);
     talk.result(&compiled, summary(&compiled, &args.output));
@@ -90,9 +93,9 @@ pub fn rewrite(
         dump: args.dump.clone(),
         verify_each: args.verify_each,
         edit_limit: args.stop_after_edit,
+        checkpoint: args.checkpoint.clone(),
     };
-    let mut progress = Steps { talk, pass: String::new(), shown: None };
-    pipelines::apply(module, pipeline, &options, &mut |pass, done, total| progress.show(pass, done, total))
+    pipelines::apply_watched(module, pipeline, &options, &mut Steps { talk, pass: String::new(), shown: None })
 }
 
 /// One progress bar per pass; without a terminal one line per pass.
@@ -102,8 +105,8 @@ struct Steps<'a> {
     shown: Option<(crate::cli::talk::Progress, usize)>,
 }
 
-impl Steps<'_> {
-    fn show(&mut self, pass: &str, done: usize, total: usize) {
+impl pipelines::Progress for Steps<'_> {
+    fn step(&mut self, pass: &str, done: usize, total: usize) {
         if self.pass != pass {
             self.pass = pass.to_string();
             self.shown = Some((self.talk.progress(pass, total as u64), 0));
@@ -111,6 +114,12 @@ impl Steps<'_> {
         if let Some((bar, last)) = &mut self.shown {
             bar.advance(done.saturating_sub(*last) as u64);
             *last = done;
+        }
+    }
+    fn layer(&mut self, layer: &LayerReport) {
+        match &self.shown {
+            Some((bar, _)) => bar.say(self.talk, layer),
+            None => self.talk.say(layer),
         }
     }
 }

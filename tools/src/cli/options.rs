@@ -18,6 +18,9 @@ pub struct PipelineArgs {
     /// Calibration data: a .npz with one array per input of the model; repeatable
     #[arg(long, value_name = "FILE")]
     pub calib: Vec<PathBuf>,
+    /// Keep finished layers in this folder, and go on from there when the same command runs again
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
     /// Write the graph after every pass that changed it to this folder
     #[arg(long, value_name = "DIR")]
     pub dump: Option<PathBuf>,

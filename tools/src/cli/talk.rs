@@ -72,6 +72,13 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Says something above the bar, unless quiet.
+    pub fn say(&self, talk: &Talk, message: impl std::fmt::Display) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| talk.say(message)),
+            None => talk.say(message),
+        }
+    }
     /// `steps` more steps are done.
     pub fn advance(&self, steps: u64) {
         if let Some(bar) = &self.bar {

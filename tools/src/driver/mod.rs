@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod bench;
+pub mod checkpoint;
 pub mod compare;
 pub mod compile;
 pub mod device;

@@ -1,11 +1,14 @@
 //! Runs pipelines on modules with the runtime as executor: dumps, calibration data, crash reports.
 
+use crate::driver::checkpoint::Folder;
 use crate::driver::executor::RuntimeExecutor;
 use crate::driver::{archive, inputs, source};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::Module;
 use mokume_ir::text;
+use mokume_passes::checkpoint::Checkpoint;
 use mokume_passes::executor::Named;
+use mokume_passes::layer::LayerReport;
 use mokume_passes::manager::{Crash, PipelineError, PipelineReport, run_pipeline};
 use mokume_passes::pass::{Observer, PassContext};
 use mokume_passes::pipeline::Pipeline;
@@ -24,6 +27,26 @@ pub struct PipelineOptions {
     pub verify_each: bool,
     /// Stop after this many edits.
     pub edit_limit: Option<usize>,
+    /// A folder in which long passes keep what they finished, to go on from there when they are run again.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// Who is told how far long passes have come.
+pub trait Progress {
+    /// Step `done` of `total` of a pass is over.
+    fn step(&mut self, pass: &str, done: usize, total: usize);
+    /// A layer is rounded.
+    fn layer(&mut self, layer: &LayerReport);
+}
+
+/// Tells a closure of (pass, done, total) the steps.
+struct Steps<'a>(&'a mut dyn FnMut(&str, usize, usize));
+
+impl Progress for Steps<'_> {
+    fn step(&mut self, pass: &str, done: usize, total: usize) {
+        self.0(pass, done, total);
+    }
+    fn layer(&mut self, _layer: &LayerReport) {}
 }
 
 /// Runs `pipeline` on `module`. `progress` is told (pass, done, total) during long passes.
@@ -36,13 +59,27 @@ pub fn apply(
     options: &PipelineOptions,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<PipelineReport, Report> {
+    apply_watched(module, pipeline, options, &mut Steps(progress))
+}
+
+/// As [`apply`], telling also of layers.
+///
+/// Errors  as [`apply`].
+pub fn apply_watched(
+    module: &mut Module,
+    pipeline: &Pipeline,
+    options: &PipelineOptions,
+    progress: &mut dyn Progress,
+) -> Result<PipelineReport, Report> {
     let calibration = options.calibration.iter().map(|path| calibration_set(path, module)).collect::<Result<_, _>>()?;
+    let checkpoint = options.checkpoint.clone().map(Folder::open).transpose()?;
     let executor = RuntimeExecutor::default();
     let mut watch = Watch { dump: options.dump.as_deref(), last: String::new(), failure: None, progress };
     let mut cx = PassContext::new(&executor, &mut watch);
     cx.calibration = calibration;
     cx.verify_each = options.verify_each;
     cx.edit_limit = options.edit_limit;
+    cx.checkpoint = checkpoint.as_ref().map(|folder| folder as &dyn Checkpoint);
     let outcome = run_pipeline(module, pipeline, &mut cx);
     drop(cx);
     match (outcome, watch.failure) {
@@ -68,12 +105,15 @@ struct Watch<'a> {
     dump: Option<&'a Path>,
     last: String,
     failure: Option<Report>,
-    progress: &'a mut dyn FnMut(&str, usize, usize),
+    progress: &'a mut dyn Progress,
 }
 
 impl Observer for Watch<'_> {
     fn progress(&mut self, pass: &str, done: usize, total: usize) {
-        (self.progress)(pass, done, total);
+        self.progress.step(pass, done, total);
+    }
+    fn layer(&mut self, _pass: &str, layer: &LayerReport) {
+        self.progress.layer(layer);
     }
     fn after_pass(&mut self, index: usize, pass: &str, module: &Module) {
         let Some(folder) = self.dump else { return };
