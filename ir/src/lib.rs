@@ -14,6 +14,7 @@ pub mod diag;
 pub mod dim;
 pub mod edit;
 pub mod graph;
+pub mod hadamard;
 pub mod ids;
 pub mod infer;
 pub mod loc;

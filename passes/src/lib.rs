@@ -24,6 +24,7 @@ pub mod grad;
 pub mod quantize;
 pub mod rewrite;
 pub mod simplify;
+pub mod transform;
 
 #[cfg(test)]
 mod testing;

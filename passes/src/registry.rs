@@ -95,6 +95,8 @@ passes! {
     crate::rewrite::recognize_rotary::RecognizeRotary, "recognize-rotary", "find rotary position embedding";
     crate::rewrite::recognize_attention::RecognizeAttention, "recognize-attention", "find scaled dot-product attention and what its mask means";
     crate::rewrite::declare_state::DeclareState, "declare-state", "keep past keys and values in the runtime";
+    crate::transform::fold_norm::FoldNorm, "fold-norm", "move the gain and bias of norms into the products that read them";
+    crate::transform::rotate::Rotate, "rotate", "rotate activations and weights by Hadamard matrices, so that no channel is much larger than the others";
     crate::quantize::smooth::Smooth, "smooth", "even out the channels of activations, by powers of two, so that eight bits hold them";
     crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";
     crate::grad::Decompose, "decompose", "write composites out in elementary ops";
