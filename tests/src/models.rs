@@ -127,7 +127,7 @@ impl Model {
         if let Some(first) = references.first() {
             let calibration = scratch.join("calibration.npz");
             archive::write_npz(&calibration, &first.inputs)?;
-            options.calibration.push(calibration);
+            options.calibration.files.push(calibration);
         }
         let mut module = source::open_graph(&self.path)?;
         pipelines::apply(&mut module, &compile::pipeline(None, Some(preset))?, &options, &mut |_, _, _| {})?;

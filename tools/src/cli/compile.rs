@@ -89,7 +89,7 @@ pub fn rewrite(
     talk: &Talk,
 ) -> Result<PipelineReport, Report> {
     let options = PipelineOptions {
-        calibration: args.calib.clone(),
+        calibration: args.calibration.spec(),
         dump: args.dump.clone(),
         verify_each: args.verify_each,
         edit_limit: args.stop_after_edit,

@@ -3,9 +3,9 @@
 use crate::cli::compile::use_threads;
 use crate::cli::options;
 use crate::cli::talk::Talk;
-use crate::demo::picture::Picture;
 use crate::demo::{detect, read};
 use crate::driver::compare::difference;
+use crate::driver::picture::Picture;
 use crate::driver::pipelines::{self, PipelineOptions};
 use crate::driver::{archive, compile, source};
 use crate::report::table::{Table, bytes};
@@ -94,7 +94,7 @@ impl Calibration {
         picture.draw_text("0123456789 abc XYZ", 90.0, 180.0, 52.0);
         let calibration = Calibration { detect: folder.join("calib_det.npz"), read: folder.join("calib_rec.npz") };
         archive::write_npz(&calibration.detect, &detect::input(&picture))?;
-        let line = picture.crop(crate::demo::picture::Rect { x: 10, y: 50, width: 600, height: 54 });
+        let line = picture.crop(crate::driver::picture::Rect { x: 10, y: 50, width: 600, height: 54 });
         archive::write_npz(&calibration.read, &read::input(&line))?;
         Ok(calibration)
     }
@@ -148,7 +148,8 @@ fn alphabet(models: &Path) -> Result<Vec<String>, Report> {
 fn build(model: &Path, precision: &str, folder: &Path, calibration: &Path, talk: &Talk) -> Result<(Session, u64), Report> {
     options::existing(model)?;
     let mut module = source::open_graph(model)?;
-    let options = PipelineOptions { calibration: vec![calibration.into()], ..Default::default() };
+    let options =
+        PipelineOptions { calibration: crate::driver::calibration::Calibration::of(vec![calibration.into()]), ..Default::default() };
     pipelines::apply(&mut module, &compile::pipeline(None, Some(precision))?, &options, &mut |_, _, _| {})?;
     let name = model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let path = folder.join(format!("{name}.{precision}.mok"));

@@ -3,7 +3,7 @@
 //! Source  Liao et al., "Real-time Scene Text Detection with Differentiable Binarization", 2020: threshold, then each region is
 //!         expanded by area * ratio / perimeter, as the network learns shrunken regions.
 
-use crate::demo::picture::{Picture, Rect};
+use crate::driver::picture::{Picture, Rect};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_runtime::session::Session;
 use mokume_runtime::tensor::Tensor;

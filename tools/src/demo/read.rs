@@ -1,6 +1,6 @@
 //! Text recognition with PP-OCR: a line of text to characters by connectionist temporal classification.
 
-use crate::demo::picture::Picture;
+use crate::driver::picture::Picture;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_runtime::session::Session;
 use mokume_runtime::tensor::Tensor;

@@ -35,21 +35,21 @@ impl Executor for RuntimeExecutor {
         inputs: &[(String, Constant)],
         observe: &mut dyn FnMut(FuncId, NodeId, &[Constant]),
     ) -> Result<Named, String> {
-        let (mut session, tensors) = (self.session(module)?, tensors(inputs)?);
+        let (mut session, tensors) = (self.session(module)?, tensors(module, inputs)?);
         let mut observe = |function: FuncId, node: NodeId, outputs: &[Tensor]| {
             observe(function, node, &outputs.iter().map(convert::to_constant).collect::<Vec<_>>());
         };
         session.run_observed(&tensors, &mut observe).map(constants).map_err(|report| report.to_string())
     }
     fn outputs(&self, module: &Module, inputs: &[(String, Constant)]) -> Result<Named, String> {
-        let (mut session, tensors) = (self.session(module)?, tensors(inputs)?);
+        let (mut session, tensors) = (self.session(module)?, tensors(module, inputs)?);
         session.run(&tensors).map(constants).map_err(|report| report.to_string())
     }
     fn outputs_of_each(&self, module: &Module, samples: &[Named]) -> Result<Vec<Named>, String> {
         let mut session = self.session(module)?;
         let outputs = samples.iter().map(|inputs| {
             session.reset();
-            session.run(&tensors(inputs)?).map(constants).map_err(|report| report.to_string())
+            session.run(&tensors(module, inputs)?).map(constants).map_err(|report| report.to_string())
         });
         outputs.collect()
     }
@@ -62,9 +62,17 @@ impl RuntimeExecutor {
     }
 }
 
-fn tensors(inputs: &[(String, Constant)]) -> Result<Vec<(String, Tensor)>, String> {
+fn tensors(module: &Module, inputs: &[(String, Constant)]) -> Result<Vec<(String, Tensor)>, String> {
+    let given = inputs.iter().filter(|(name, constant)| !is_empty_state(module, name, constant));
     let tensor = |(name, constant): &(String, Constant)| Ok((name.clone(), convert::to_tensor(constant).map_err(|e| e.to_string())?));
-    inputs.iter().map(tensor).collect()
+    given.map(tensor).collect()
+}
+
+/// Data that was gathered before a pass declared state may have it, empty: so does every session begin.
+fn is_empty_state(module: &Module, name: &str, constant: &Constant) -> bool {
+    let main = module.main();
+    let is_state = || main.states.iter().any(|state| main.inputs()[state.input as usize].name == name);
+    constant.byte_len() == 0 && is_state()
 }
 
 fn constants(outputs: Vec<(String, Tensor)>) -> Named {

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod bench;
+pub mod calibration;
 pub mod checkpoint;
 pub mod compare;
 pub mod compile;
@@ -9,8 +10,10 @@ pub mod device;
 pub mod eval;
 pub mod executor;
 pub mod generate;
+pub mod image;
 pub mod inputs;
 pub mod layers;
+pub mod picture;
 pub mod pipelines;
 pub mod source;
 pub mod tokens;

@@ -1,26 +1,25 @@
 //! Runs pipelines on modules with the runtime as executor: dumps, calibration data, crash reports.
 
+use crate::driver::calibration::Calibration;
 use crate::driver::checkpoint::Folder;
 use crate::driver::executor::RuntimeExecutor;
-use crate::driver::{archive, inputs, source};
+use crate::driver::source;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::Module;
 use mokume_ir::text;
 use mokume_passes::checkpoint::Checkpoint;
-use mokume_passes::executor::Named;
 use mokume_passes::layer::LayerReport;
 use mokume_passes::manager::{Crash, PipelineError, PipelineReport, run_pipeline};
 use mokume_passes::pass::{Observer, PassContext};
 use mokume_passes::pipeline::Pipeline;
-use mokume_runtime::convert;
 use mokume_runtime::file;
 use std::path::{Path, PathBuf};
 
 /// How to run a pipeline.
 #[derive(Debug, Clone, Default)]
 pub struct PipelineOptions {
-    /// Calibration archives, one run each.
-    pub calibration: Vec<PathBuf>,
+    /// Inputs that stand for the use of the model.
+    pub calibration: Calibration,
     /// Where to dump the graph after every pass.
     pub dump: Option<PathBuf>,
     /// Verify after every pass.
@@ -71,7 +70,7 @@ pub fn apply_watched(
     options: &PipelineOptions,
     progress: &mut dyn Progress,
 ) -> Result<PipelineReport, Report> {
-    let calibration = options.calibration.iter().map(|path| calibration_set(path, module)).collect::<Result<_, _>>()?;
+    let calibration = options.calibration.sets(module)?;
     let checkpoint = options.checkpoint.clone().map(Folder::open).transpose()?;
     let executor = RuntimeExecutor::default();
     let mut watch = Watch { dump: options.dump.as_deref(), last: String::new(), failure: None, progress };
@@ -87,17 +86,6 @@ pub fn apply_watched(
         (Err(PipelineError::Failed(report)), _) | (_, Some(report)) => Err(report),
         (Err(PipelineError::Crashed(crash)), None) => Err(write_reproducer(&crash)),
     }
-}
-
-/// One run's inputs; states begin empty.
-fn calibration_set(path: &Path, module: &Module) -> Result<Named, Report> {
-    let arrays = archive::read_npz(path)?;
-    let main = module.main();
-    let is_state = |index: usize| main.states.iter().any(|state| state.input as usize == index);
-    let ports = main.inputs().iter().enumerate().filter(|(index, _)| !is_state(*index));
-    let ports: Vec<_> = ports.map(|(_, port)| (port.name.clone(), main.ty(port.value).clone())).collect();
-    inputs::check_archive(path, &arrays, ports.iter())?;
-    Ok(arrays.into_iter().map(|(name, tensor)| (name, convert::to_constant(&tensor))).collect())
 }
 
 /// Dumps the graph after every pass that changed it, numbered.

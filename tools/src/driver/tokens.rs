@@ -87,6 +87,15 @@ fn added_first(tokenizer: &Tokenizer) -> Result<Option<i64>, Report> {
     Ok(encoding.get_ids().first().filter(|_| is_added).map(|&id| id.into()))
 }
 
+impl FromStr for Part {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text.split_once(':').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+        let part = ends.and_then(|(from, to)| Part::new(from, to).ok());
+        part.ok_or_else(|| "expected two fractions, such as 0:0.6".to_string())
+    }
+}
+
 /// A part of a sequence, as fractions of its length.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Part {

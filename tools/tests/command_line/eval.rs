@@ -4,7 +4,7 @@ use crate::desk::{Desk, small_model};
 use serde_json::Value;
 
 /// Every token is followed by itself with logit 2, by each of the three others with logit 0.
-const REPEATER: &str = r#"module "repeater"
+pub const REPEATER: &str = r#"module "repeater"
 
 const @0 : tensor<4 x 4 x f32> = [2.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 2.0]
 
@@ -15,7 +15,7 @@ graph @f0 "main"(%0 "input_ids": tensor<b x s x i64>) -> ("logits") {
 "#;
 
 /// Words apart at spaces; `<s>` comes before a text.
-const TOKENIZER: &str = r#"{
+pub const TOKENIZER: &str = r#"{
   "version": "1.0",
   "added_tokens": [{"id": 3, "content": "<s>", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
   "pre_tokenizer": {"type": "WhitespaceSplit"},

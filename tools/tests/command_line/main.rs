@@ -1,6 +1,7 @@
 //! The program `mokume` as its user meets it: what it says, and what it leaves behind.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod calibration;
 mod commands;
 mod desk;
 mod errors;
