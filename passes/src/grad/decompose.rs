@@ -46,7 +46,7 @@ impl Pass for Decompose {
 /// Makes the composite `id` elementary; other nodes stay.
 ///
 /// Errors  with the reason why it cannot be written out.
-pub(super) fn decompose(editor: &mut Editor<'_>, id: NodeId) -> Result<Result<(), String>, PassError> {
+pub fn decompose(editor: &mut Editor<'_>, id: NodeId) -> Result<Result<(), String>, PassError> {
     match definition(editor, id) {
         Ok(Some(expr)) => write_out(editor, id, &expr).map(Ok),
         Ok(None) => Ok(Ok(())),

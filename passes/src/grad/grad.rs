@@ -31,7 +31,7 @@ options! {
         of: String = String::new(),
         /// the inputs it is differentiated by; empty for all that are float
         by: Vec<String> = vec![],
-        /// rounding and quantization count as the identity within their range; otherwise their derivative is 0
+        /// rounding to the nearest and quantization count as the identity within their range; otherwise their derivative is 0
         straight_through: bool = false,
     }
 }

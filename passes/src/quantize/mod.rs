@@ -1,5 +1,6 @@
 //! Few bits per number: choosing codes and scales, and the integer products that read them.
 
+pub mod abq;
 pub mod calibrate;
 pub mod embedding;
 pub mod epilogue;

@@ -126,7 +126,7 @@ fn peaks(module: &Module, groups: &[(FuncId, Group)], cx: &PassContext<'_>) -> R
 }
 
 /// Makes every peak at least the magnitudes in its column of `rows`.
-fn raise(peaks: &mut [f32], rows: &[f32]) {
+pub(super) fn raise(peaks: &mut [f32], rows: &[f32]) {
     for row in rows.chunks_exact(peaks.len().max(1)) {
         peaks.iter_mut().zip(row).for_each(|(peak, x)| *peak = peak.max(x.abs()));
     }

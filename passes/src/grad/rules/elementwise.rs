@@ -9,7 +9,7 @@ use std::f64::consts::PI;
 /// `g f'(x)`
 pub fn unary(node: &Seen<'_>, kind: UnaryKind) -> Result<Parts, String> {
     use UnaryKind::*;
-    if matches!(kind, Round | Floor | Ceil) && node.straight_through {
+    if kind == Round && node.straight_through {
         return Ok(node.first(node.g()?));
     }
     let (x, y) = (node.x(0), node.y());

@@ -13,7 +13,7 @@ use mokume_ir::types::Elem;
 use std::collections::HashMap;
 
 /// Tensors of one sample.
-type Values = HashMap<ValueId, Constant>;
+pub type Values = HashMap<ValueId, Constant>;
 
 /// Both models at a cut.
 pub struct Streams<'c> {
@@ -89,7 +89,9 @@ fn arguments(given: &[ValueId], inputs: &Values, live: &Values) -> Named {
 }
 
 /// The inputs of one sample; states begin empty.
-fn inputs(module: &Module, sample: &Named) -> Result<Values, String> {
+///
+/// Errors  when one is missing.
+pub fn inputs(module: &Module, sample: &Named) -> Result<Values, String> {
     let main = module.main();
     let given = |index: usize| sample.iter().find(|(name, _)| *name == main.inputs()[index].name).map(|(_, tensor)| tensor);
     let size_of = |symbol: &Symbol| {
