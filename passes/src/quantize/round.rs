@@ -62,27 +62,27 @@ impl Rounding {
     }
     fn grid(&self, group: &[f32]) -> Grid {
         let (low, high) = range(group);
-        let full = match self.levels {
-            Levels::Unsigned => self.asymmetric(low, high),
-            _ => Grid { scale: self.scale(high.max(-low) / self.top()), zero_point: 0 },
-        };
+        let full = self.spanning((low, high), 1.0);
         if !self.search || (low, high) == (0.0, 0.0) {
             return full;
         }
-        let shrunk = RANGES.iter().map(|&part| match self.levels {
-            Levels::Unsigned => self.asymmetric(low * part, high * part),
-            _ => Grid { scale: self.scale(full.scale * part), zero_point: 0 },
-        });
-        let scored = shrunk.map(|grid| (self.squared_error(group, grid), grid));
+        let scored = RANGES.iter().map(|&part| self.spanning((low, high), part)).map(|grid| (self.squared_error(group, grid), grid));
         scored.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(full, |best| best.1)
+    }
+    /// The grid whose levels span `part` of `low ..= high`.
+    pub fn spanning(&self, (low, high): (f32, f32), part: f32) -> Grid {
+        match self.levels {
+            Levels::Unsigned => self.asymmetric(low * part, high * part),
+            _ => Grid { scale: self.stored(high.max(-low) / self.top() * part), zero_point: 0 },
+        }
     }
     fn asymmetric(&self, low: f32, high: f32) -> Grid {
         let top = ((1u32 << self.bits) - 1) as f32;
-        let scale = self.scale((high - low) / top);
+        let scale = self.stored((high - low) / top);
         Grid { scale, zero_point: round(-low / scale).clamp(0.0, top) as i32 }
     }
     /// A scale that can be stored; a range of 0 gives 1. Scales too small for f16 stay as they are.
-    fn scale(&self, exact: f32) -> f32 {
+    pub fn stored(&self, exact: f32) -> f32 {
         let scale = if exact > 0.0 && exact.is_finite() { exact } else { 1.0 };
         let is_half = self.half_scales && (f16::MIN_POSITIVE.to_f32()..=f16::MAX.to_f32()).contains(&scale);
         if is_half { f16::from_f32(scale).to_f32() } else { scale }
@@ -93,12 +93,12 @@ impl Rounding {
         (step as f32, offset as f32, (self.levels.count(self.bits) - 1) as f32)
     }
     /// The smallest code that is used: two's complement leaves out the level that has no opposite.
-    fn lowest(&self) -> f32 {
-        f32::from(self.levels == Levels::Signed && self.bits > 1)
+    pub fn lowest(&self) -> u8 {
+        u8::from(self.levels == Levels::Signed && self.bits > 1)
     }
     fn squared_error(&self, group: &[f32], grid: Grid) -> f32 {
         let (step, offset, last) = self.affine();
-        let (lowest, zero, inverse) = (self.lowest(), grid.zero_point as f32, 1.0 / grid.scale);
+        let (lowest, zero, inverse) = (f32::from(self.lowest()), grid.zero_point as f32, 1.0 / grid.scale);
         let error = |x: f32| {
             let level = x * inverse + zero;
             let code = round((level - offset) / step).clamp(lowest, last);
@@ -109,7 +109,7 @@ impl Rounding {
     }
     fn encode(&self, group: &[f32], grid: Grid, codes: &mut [u8]) {
         let (step, offset, last) = self.affine();
-        let (lowest, zero) = (self.lowest(), grid.zero_point as f32);
+        let (lowest, zero) = (f32::from(self.lowest()), grid.zero_point as f32);
         for (code, &x) in codes.iter_mut().zip(group) {
             let level = match step {
                 1.0 => round(finite(x) / grid.scale) + zero - offset,

@@ -1,6 +1,6 @@
 //! How far the outputs of a rounded weight are from those of the float model, on inputs it was not rounded for.
 
-use super::linalg::{add_product, dot};
+use super::linalg::{dot, product};
 use super::{Format, Moments, RoundError, Rounded, Weight, check};
 
 /// Squared error of the outputs over squared outputs of the float model: `Σ|Ŵx + b - Wy|² / Σ|Wy|²`.
@@ -28,9 +28,7 @@ pub fn heldout(weight: &Weight<'_>, rounded: &Rounded, format: &Format, moments:
 
 /// `tr(A M Bᵀ)` for rows `a` and `b`.
 fn quadratic(a: &[f64], m: &[f64], b: &[f64], weight: &Weight<'_>) -> f64 {
-    let mut product = vec![0.0; a.len()];
-    add_product(a, m, weight.cols, weight.cols, &mut product);
-    dot(&product, b)
+    dot(&product(a, m, weight.cols, weight.cols), b)
 }
 
 /// What the bias adds to the squared error: `Σ_rows 2b Σ(Ŵx - Wy) + tokens b²`.

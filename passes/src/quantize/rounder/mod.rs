@@ -4,14 +4,24 @@
 //! Every method is a [`Rounder`]; all of them minimize `tr((Ŵ - W) C (Ŵ - W)ᵀ)`, the squared error of the outputs. The same
 //! inputs give the same bytes whatever the number of threads: work is split by rows and by tiles of fixed size.
 
+mod descent;
+mod gptq;
 pub mod heldout;
-pub mod linalg;
+mod lattice;
+mod linalg;
 pub mod moments;
 pub mod nearest;
+mod problem;
+pub mod recipe;
+mod refit;
+mod scales;
+mod soft;
 
 pub use self::heldout::heldout;
 pub use self::moments::{FloatMoments, Moments};
 pub use self::nearest::Nearest;
+pub use self::recipe::{Method, Recipe};
+pub use self::soft::Soft;
 
 #[cfg(test)]
 mod tests;

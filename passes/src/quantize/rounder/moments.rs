@@ -75,7 +75,7 @@ fn gram(a: &[f32], b: &[f32], k: usize, sum: &mut [f64]) {
     let mut part = vec![0f32; k * k];
     for (a, b) in a.chunks((TOKENS * k).max(1)).zip(b.chunks((TOKENS * k).max(1))) {
         part.fill(0.0);
-        multiply_add(a, Layout::Transposed(k), b, Layout::Rows(k), &mut part, k);
+        multiply_add(a, Layout::Transposed(k), b, Layout::Rows(k), a.len() / k.max(1), &mut part, k);
         sum.iter_mut().zip(&part).for_each(|(sum, &x)| *sum += f64::from(x));
     }
 }
