@@ -55,13 +55,13 @@ options! {
         /// how often every sample is seen
         epochs: usize = 20,
         /// step size of scales of channels
-        scale_rate: f32 = 5e-3,
+        scale_rate: f64 = 5e-3,
         /// step size of clips
-        clip_rate: f32 = 1e-2,
+        clip_rate: f64 = 1e-2,
         /// step size of the correction of rank one
-        compensation_rate: f32 = 1e-2,
+        compensation_rate: f64 = 1e-2,
         /// how much of the difference between channels weights take at first
-        alpha: f32 = 0.5,
+        alpha: f64 = 0.5,
         /// first blocks whose last product gets a correction of rank one
         first: usize = 3,
         /// last blocks whose last product gets one

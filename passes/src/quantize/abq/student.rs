@@ -119,7 +119,7 @@ impl Student<'_, '_> {
 
     /// A learnable scale per channel.
     fn scale(&mut self, name: &str, start: Vec<f32>) -> Expr {
-        let rate = self.options.scale_rate;
+        let rate = self.options.scale_rate as f32;
         self.learn(Parameter::new(name, &[start.len()], start, rate).at_least(LEAST)).into()
     }
 
@@ -136,7 +136,7 @@ impl Student<'_, '_> {
             return (None, None);
         }
         let (keys, half) = (self.heads.keys, self.heads.size / 2);
-        let rate = self.options.scale_rate;
+        let rate = self.options.scale_rate as f32;
         let name = Parameter::new("s_qk", &[keys, 1, half], vec![1.0; keys * half], rate).at_least(LEAST);
         let scale: Expr = self.learn(name).into();
         let whole = apply(Concat { axis: 2 }, [scale.clone(), scale]);
@@ -155,7 +155,7 @@ impl Student<'_, '_> {
 
     /// `a bᵀ`, with a = 0 and b = 1 at first.
     fn correction(&mut self, site: &Site) -> Expr {
-        let rate = self.options.compensation_rate;
+        let rate = self.options.compensation_rate as f32;
         let a = self.learn(Parameter::new("a", &[site.rows, 1], vec![0.0; site.rows], rate));
         let b = self.learn(Parameter::new("b", &[1, site.cols], vec![1.0; site.cols], rate));
         Expr::from(a) * Expr::from(b)
@@ -195,7 +195,7 @@ impl Student<'_, '_> {
         let size = self.options.group_of(site);
         let groups = site.cols / size;
         let name = |what: &str| format!("{what}.{index}");
-        let rate = self.options.clip_rate;
+        let rate = self.options.clip_rate as f32;
         let mut clip = |what: &str| -> Expr {
             let start = vec![UNCLIPPED; site.rows * groups];
             Expr::from(self.learn(Parameter::new(name(what), &[site.rows, groups, 1], start, rate))).unary(UnaryKind::Sigmoid)

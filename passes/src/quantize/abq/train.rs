@@ -123,7 +123,7 @@ impl<'t> Training<'t> {
         let mut editor = Editor::new(&mut module, entry);
         let own = blocks(&editor).map_err(|why| Diagnostic::unsupported("abq::block", why))?.remove(0);
         let seen: Vec<[Constant; 4]> = taught.exact.iter().map(|exact| exact.seen.clone()).collect();
-        let peaks = Peaks::new(&editor, &own, self.options.alpha, &seen);
+        let peaks = Peaks::new(&editor, &own, self.options.alpha as f32, &seen);
         let heads = Heads::of(&editor, &own).map_err(|why| Diagnostic::unsupported("abq::heads", why))?;
         let attention = written_out(&mut editor)?;
         self.check_groups(&own)?;
