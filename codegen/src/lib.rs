@@ -8,5 +8,6 @@ pub mod error;
 pub mod gpu;
 pub mod kernel;
 pub mod lower;
+pub mod tuning;
 
 pub use lower::{Choices, Target, compile};

@@ -18,13 +18,14 @@ use mokume_runtime::bit_product::{BitProduct, ByteCode};
 use mokume_runtime::gpu::abi::MatmulArgs;
 use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::check::{CheckError, check, step_of};
-use mokume_runtime::gpu::choose;
+use mokume_runtime::gpu::choose::{self, Choice};
 use mokume_runtime::gpu::device::Launch;
 use mokume_runtime::gpu::rows;
 use mokume_runtime::gpu::spec::{Activation, Ending, FinishSpec, Layout, Lowering, MatmulSpec, Store, Tile};
 use mokume_runtime::gpu::tuning::Tuning;
 use rayon::prelude::*;
 use reference::{Case, Random};
+use std::collections::BTreeSet;
 
 /// Random shapes per family.
 const SHAPES: usize = 208;
@@ -260,22 +261,45 @@ fn chosen_kernels_check_themselves() {
         let chosen = |a_signed, m| choose::choose(arch, &product(a_signed), (576, 1536), m, ending, &Tuning::default());
         for m in [1, 3, 40] {
             let (right, wrong) = (chosen(true, m), chosen(false, m));
-            let mut device = device_of(&right, &right.symbol());
-            check(&mut device, &right).unwrap();
-            if right.lowering != Lowering::Integer && right.lowering != Lowering::IntegerGroup {
-                let mut device = device_of(&wrong, &right.symbol());
+            check(&mut device_of(&right, &right.spec.symbol()), &right).unwrap();
+            if !right.spec.lowering.takes_bytes() {
+                let mut device = device_of(&wrong, &right.spec.symbol());
                 assert!(matches!(check(&mut device, &right), Err(CheckError::Wrong { .. })));
             }
         }
     }
 }
 
-/// A device with the kernel of `spec` under a name.
-fn device_of(spec: &MatmulSpec, name: &str) -> Emulator {
+/// What the cost model chooses for a 7B model, and where blocks share k, computes what the reference does.
+#[test]
+fn kernels_of_a_7b_model_check_themselves() {
+    let product = |w_bits, a_bits, block| BitProduct { w_bits, a_bits, a_signed: true, shift: 0, w_zero: false, a_center: false, block };
+    let mut choices = BTreeSet::new();
+    for arch in [Arch::Sm80, Arch::Sm90a, Arch::Sm120] {
+        for size in [(4096, 4096), (4096, 11008), (11008, 4096), (256, 65536)] {
+            for (w, a, block) in [(2, 8, None), (4, 8, Some(128)), (8, 8, None), (2, 2, None), (3, 4, Some(64))] {
+                let chosen = |m| choose::choose(arch, &product(w, a, block), size, m, Ending::default(), &Tuning::default());
+                choices.extend([1, 8, 32, 512].map(chosen));
+            }
+        }
+    }
+    let choices: Vec<Choice> = choices.into_iter().collect();
+    choices.par_iter().for_each(|choice| {
+        check(&mut device_of(choice, &choice.spec.symbol()), choice).unwrap_or_else(|error| panic!("{choice}: {error}"));
+    });
+    let count = |of: &dyn Fn(&Choice) -> bool| choices.iter().filter(|choice| of(choice)).count();
+    let (split, groups) = (count(&|choice| choice.parts > 1), count(&|choice| choice.spec.lowering == Lowering::BinaryGroup));
+    println!("{} chosen kernels equal the reference, {split} that share k, {groups} with groups of warps for bits", choices.len());
+    assert!(split > 0 && groups > 0);
+}
+
+/// A device with the kernels of `choice`, the first under a name.
+fn device_of(choice: &Choice, name: &str) -> Emulator {
     let context = Context::create();
     let build = Build::new(&context, "kernels");
-    bit_matmul::emit(&build, spec).unwrap();
+    bit_matmul::emit(&build, &choice.spec).unwrap();
+    choice.finish().into_iter().for_each(|finish| bit_matmul::emit_finish(&build, &finish).unwrap());
     let module = build.finish();
-    module.get_function(&spec.symbol()).unwrap().as_global_value().set_name(name);
+    module.get_function(&choice.spec.symbol()).unwrap().as_global_value().set_name(name);
     Emulator::new(&module).unwrap()
 }

@@ -12,8 +12,9 @@ use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::choose;
 use mokume_runtime::gpu::quantize::{Form, QuantizeSpec, RangeSpec, Source};
 use mokume_runtime::gpu::spec::{Activation, Ending, FinishSpec, Layout, Lowering, MatmulSpec, Store};
+use mokume_runtime::gpu::tuning::Tuning;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use toolkit::Toolkit;
 
 const BLOCKS: [Option<u32>; 6] = [None, Some(128), Some(64), None, Some(32), Some(256)];
@@ -147,4 +148,27 @@ fn bytes_assemble_for_every_pair() {
 #[test]
 fn bytes_by_groups_of_warps_assemble_for_every_pair() {
     check_all(Lowering::IntegerGroup);
+}
+
+/// What the cost model chooses for a 7B model, for every class of rows.
+#[test]
+fn chosen_kernels_assemble() {
+    let Some(toolkit) = Toolkit::find() else { return };
+    let pairs = [(1, 1), (1, 4), (2, 2), (2, 8), (3, 4), (4, 4), (4, 8), (5, 3), (6, 6), (8, 8)];
+    let work: Vec<_> = [Arch::Sm80, Arch::Sm90a, Arch::Sm120].into_iter().flat_map(|arch| pairs.map(|pair| (arch, pair))).collect();
+    let counts = work.par_iter().map(|&(arch, (w, a))| {
+        let product = spec(arch, Lowering::Integer, (w, a)).product;
+        let chosen = |size, m| choose::choose(arch, &product, size, m, Ending::default(), &Tuning::default()).spec;
+        let sizes = [(4096, 4096), (4096, 11008), (11008, 4096), (256, 65536)];
+        let specs: BTreeSet<MatmulSpec> = sizes.into_iter().flat_map(|size| choose::CLASSES.map(|m| chosen(size, m))).collect();
+        let assembled =
+            toolkit.assemble(&format!("{arch}_chosen_w{w}a{a}"), &emit(arch, &specs.iter().copied().collect::<Vec<_>>()), arch).unwrap();
+        for spec in &specs {
+            let kernel = &assembled.kernels[&spec.symbol()];
+            assert_eq!(kernel.spilled, 0, "{arch}: bytes spilled by {spec}");
+            assert!(kernel.code.contains(instruction(spec.lowering)), "{arch}: no {} in {spec}", instruction(spec.lowering));
+        }
+        specs.len()
+    });
+    println!("{} chosen kernels without spills", counts.sum::<usize>());
 }

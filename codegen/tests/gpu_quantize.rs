@@ -15,8 +15,9 @@ use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
 use mokume_runtime::bit_product::{BitProduct, ByteCode};
 use mokume_runtime::gpu::arch::Arch;
+use mokume_runtime::gpu::check::{CheckError, check_range, check_rows};
 use mokume_runtime::gpu::device::Launch;
-use mokume_runtime::gpu::quantize::{QuantizeArgs, QuantizeSpec, RangeSpec, Source};
+use mokume_runtime::gpu::quantize::{Form, QuantizeArgs, QuantizeSpec, RangeSpec, Source};
 use mokume_runtime::gpu::rows::{self, DeviceRows};
 use mokume_runtime::gpu::spec::{Layout, Lowering, MatmulSpec, Store, Tile};
 use mokume_runtime::ops::quantize::{Activation, quantize_rows};
@@ -195,4 +196,39 @@ fn packed_rows_equal_those_of_the_host() {
         assert!(rows.activations == expected.activations, "activations of {what}");
     });
     println!("{SHAPES} sets of rows are packed as on the host");
+}
+
+/// Every kernel passes its own check; one of other levels under its name does not.
+#[test]
+fn kernels_check_themselves() {
+    let forms = [Form::Bytes, Form::Groups, Form::Planes(1), Form::Planes(2), Form::Planes(8)];
+    let specs: Vec<QuantizeSpec> = (0..20)
+        .map(|i| QuantizeSpec {
+            source: Source::ALL[i % 4],
+            bits: [8, 4, 3, 2, 6][i / 4],
+            levels: [Levels::Signed, Levels::Unsigned, Levels::Odd][i % 3],
+            given: i % 7 == 3,
+            form: forms[i % 5],
+            block: BLOCKS[i % BLOCKS.len()],
+        })
+        .collect();
+    specs.par_iter().for_each(|spec| {
+        check_rows(&mut device_of(spec, &spec.symbol()), spec).unwrap_or_else(|error| panic!("{error}"));
+        let levels = if spec.levels == Levels::Signed { Levels::Odd } else { Levels::Signed };
+        let wrong = QuantizeSpec { levels, ..*spec };
+        assert!(matches!(check_rows(&mut device_of(&wrong, &spec.symbol()), spec), Err(CheckError::WrongRows { .. })), "{spec}");
+        let range = RangeSpec { bits: spec.bits, levels: spec.levels };
+        check_range(&mut device_of(spec, &spec.symbol()), &range).unwrap_or_else(|error| panic!("{error}"));
+    });
+}
+
+/// A device with the kernel of `spec` under a name, and the one that finds ranges for it.
+fn device_of(spec: &QuantizeSpec, name: &str) -> Emulator {
+    let context = Context::create();
+    let build = Build::new(&context, "kernels");
+    quantize::emit(&build, spec).unwrap();
+    quantize::emit_range(&build, &RangeSpec { bits: spec.bits, levels: spec.levels }).unwrap();
+    let module = build.finish();
+    module.get_function(&spec.symbol()).unwrap().as_global_value().set_name(name);
+    Emulator::new(&module).unwrap()
 }

@@ -59,6 +59,26 @@ impl BitProduct {
         let (signed, steps) = (flag(self.a_signed, "s"), 1 << self.shift);
         format!("w{}a{}{signed}_x{steps}{}{}{block}", self.w_bits, self.a_bits, flag(self.w_zero, "_wz"), flag(self.a_center, "_ac"))
     }
+    /// The product whose [`BitProduct::symbol`] this is.
+    pub fn from_symbol(symbol: &str) -> Option<Self> {
+        let mut words = symbol.split('_');
+        let (w_bits, activations) = words.next()?.strip_prefix('w')?.split_once('a')?;
+        let steps: u32 = words.next()?.strip_prefix('x')?.parse().ok()?;
+        let rest: Vec<&str> = words.collect();
+        let block = rest.last().and_then(|word| word.strip_prefix('g')).map(str::parse);
+        let product = BitProduct {
+            w_bits: w_bits.parse().ok()?,
+            a_bits: activations.trim_end_matches('s').parse().ok()?,
+            a_signed: activations.ends_with('s'),
+            shift: u8::try_from(steps.checked_ilog2()?).ok()?,
+            w_zero: rest.contains(&"wz"),
+            a_center: rest.contains(&"ac"),
+            block: block.transpose().ok()?,
+        };
+        let widths = 1..=8u8;
+        let known = widths.contains(&product.w_bits) && widths.contains(&product.a_bits) && product.block != Some(0);
+        (known && product.symbol() == symbol).then_some(product)
+    }
 }
 
 /// `w4a8s x1 block 32`

@@ -32,8 +32,19 @@ impl Recorder {
     }
     /// Adds a node that began at `start`.
     pub(crate) fn add(&mut self, function: FuncId, node: NodeId, start: Instant) {
-        let (start_ns, duration_ns) = (start.duration_since(self.began).as_nanos() as u64, start.elapsed().as_nanos() as u64);
+        self.add_times(function, node, self.at_ns(start), start.elapsed().as_nanos() as u64);
+    }
+    /// Adds a node whose times, from the beginning of the run, are known.
+    pub(crate) fn add_times(&mut self, function: FuncId, node: NodeId, start_ns: u64, duration_ns: u64) {
         self.events.push(Event { function, node, start_ns, duration_ns });
+    }
+    /// Nanoseconds from the beginning of the run to `moment`.
+    pub(crate) fn at_ns(&self, moment: Instant) -> u64 {
+        moment.duration_since(self.began).as_nanos() as u64
+    }
+    /// Nanoseconds since the beginning of the run.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.at_ns(Instant::now())
     }
 }
 

@@ -100,7 +100,7 @@ fn the_library_multiplies_matrices_in_rows() {
 fn marks_measure_time() {
     let Some(mut device) = device() else { return };
     let block = device.alloc(64 << 20).unwrap();
-    let mark = |device: &mut CudaDevice| -> Mark { device.mark().unwrap().unwrap() };
+    let mark = |device: &mut CudaDevice| -> Mark { device.mark().unwrap() };
     let from = mark(&mut device);
     device.fill(block, 1, 64 << 20).unwrap();
     let to = mark(&mut device);

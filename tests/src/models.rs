@@ -131,7 +131,7 @@ impl Model {
         }
         let mut module = source::open_graph(&self.path)?;
         pipelines::apply(&mut module, &compile::pipeline(None, Some(preset))?, &options, &mut |_, _, _| {})?;
-        Ok(compile::write_artifact(module, &compile::target("native")?, artifact)?.0)
+        Ok(compile::write_artifact(module, &compile::target("native")?, artifact)?.bytes)
     }
 }
 

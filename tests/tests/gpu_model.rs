@@ -14,6 +14,7 @@ use mokume_ir::order::order;
 use mokume_runtime::cpu::kernels::Kernels;
 use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::code::DeviceCode;
+use mokume_runtime::gpu::tuning::Tuning;
 use mokume_runtime::program::Program;
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
@@ -46,8 +47,8 @@ fn check(preset: &str, bound: f32) {
 }
 
 fn check_model(module: Module, preset: &str, bound: f32) {
-    let emulator = program::emulator(&module, ARCH).unwrap_or_else(|report| panic!("{report}"));
-    let code = DeviceCode { ptx: vec![], weights: program::weights(&module).unwrap_or_else(|report| panic!("{report}")) };
+    let emulator = program::emulator(&module, ARCH, &Tuning::default()).unwrap_or_else(|report| panic!("{report}"));
+    let code = DeviceCode { weights: program::weights(&module).unwrap_or_else(|report| panic!("{report}")), ..DeviceCode::default() };
     let program = Arc::new(Program::unloaded(module, Kernels { device: code, ..Kernels::default() }));
     let mut cpu = Session::new(program.clone(), SessionOptions { threads: 1, ..Default::default() }).unwrap();
     let mut device = Session::on_device(program, Box::new(emulator), ARCH).unwrap_or_else(|report| panic!("{report}"));

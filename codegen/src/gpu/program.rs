@@ -16,29 +16,31 @@ use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::code::{DeviceCode, DeviceWeights};
 use mokume_runtime::gpu::kernel::Kernel;
 use mokume_runtime::gpu::plan::Plan;
+use mokume_runtime::gpu::tuning::Tuning;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Code and weights of a module for architectures.
 ///
 /// Errors  naming every node that no device kernel computes; when LLVM fails.
-pub fn compile(module: &Module, archs: &[Arch]) -> Result<DeviceCode, Report> {
+pub fn compile(module: &Module, archs: &[Arch], tuning: &Tuning) -> Result<DeviceCode, Report> {
+    let tuning = tuning.of_archs(archs);
     let archs: BTreeSet<Arch> = archs.iter().copied().collect();
     if archs.is_empty() {
         return Ok(DeviceCode::default());
     }
     let mut ptx = Vec::with_capacity(archs.len());
     for arch in archs {
-        let kernels = Plan::new(module, arch)?.kernels;
+        let kernels = Plan::new(module, arch, &tuning)?.kernels;
         ptx.push((arch, Bytes::from(text(&kernels, arch).map_err(failed)?)));
     }
-    Ok(DeviceCode { ptx, weights: weights(module)? })
+    Ok(DeviceCode { ptx, weights: weights(module)?, tuning })
 }
 
 /// An emulator with the kernels of a module for an architecture.
 ///
 /// Errors  as [`compile`].
-pub fn emulator(module: &Module, arch: Arch) -> Result<Emulator, Report> {
-    let kernels = Plan::new(module, arch)?.kernels;
+pub fn emulator(module: &Module, arch: Arch, tuning: &Tuning) -> Result<Emulator, Report> {
+    let kernels = Plan::new(module, arch, tuning)?.kernels;
     let context = Context::create();
     let build = built(&context, &kernels).map_err(failed)?;
     Emulator::new(&build.finish()).map_err(failed)

@@ -12,6 +12,7 @@ use crate::error::CodegenError;
 use crate::gpu;
 use crate::kernel::pack::{self, Weights};
 use crate::kernel::{KernelSpec, Strategy};
+use crate::tuning::Tuning;
 use bytes::Bytes;
 use choose::Plan;
 use mokume_ir::constant::Constant;
@@ -37,12 +38,14 @@ pub struct Target {
     pub strategy: Option<Strategy>,
     /// GPU architectures; PTX for each.
     pub archs: Vec<Arch>,
+    /// What was measured; it overrides the cost models.
+    pub tuning: Tuning,
 }
 
 impl Default for Target {
     /// Every level of the CPU, no GPU, kernels chosen by the cost model.
     fn default() -> Self {
-        Target { levels: IsaLevel::ALL.to_vec(), strategy: None, archs: vec![] }
+        Target { levels: IsaLevel::ALL.to_vec(), strategy: None, archs: vec![], tuning: Tuning::default() }
     }
 }
 
@@ -68,7 +71,7 @@ impl fmt::Display for Choices {
 /// Errors  when the module is not valid, or LLVM fails.
 pub fn compile(mut module: Module, target: &Target) -> Result<(Program, Choices), Report> {
     let (plans, interpreted) = choose::plan(verify(&module)?, target);
-    let device = gpu::program::compile(&module, &target.archs)?;
+    let device = gpu::program::compile(&module, &target.archs, &target.tuning.gpu)?;
     if target.levels.is_empty() {
         let read: BTreeSet<ConstId> = module.functions.iter().flat_map(|(_, graph)| choose::other_uses(graph)).collect();
         module.constants.release(|id| read.contains(&id) || !device.weights.contains_key(&id));

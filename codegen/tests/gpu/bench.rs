@@ -11,6 +11,7 @@ use mokume_runtime::convert;
 use mokume_runtime::cpu::kernels::Kernels;
 use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::code::DeviceCode;
+use mokume_runtime::gpu::tuning::Tuning;
 use mokume_runtime::ops::OpContext;
 use mokume_runtime::program::Program;
 use mokume_runtime::session::{Session, SessionOptions};
@@ -47,8 +48,13 @@ const ARCH: Arch = Arch::Sm90a;
 
 /// Sessions of a module on the CPU and in the emulator.
 pub fn sessions(module: Module) -> (Session, Session) {
-    let device = program::emulator(&module, ARCH).unwrap_or_else(|report| panic!("{report}"));
-    let device_code = DeviceCode { ptx: vec![], weights: program::weights(&module).unwrap() };
+    sessions_by(module, Tuning::default())
+}
+
+/// [`sessions`] with kernels chosen by a table.
+fn sessions_by(module: Module, tuning: Tuning) -> (Session, Session) {
+    let device = program::emulator(&module, ARCH, &tuning).unwrap_or_else(|report| panic!("{report}"));
+    let device_code = DeviceCode { weights: program::weights(&module).unwrap(), tuning, ..DeviceCode::default() };
     let program = Arc::new(Program::unloaded(module, Kernels { device: device_code, ..Kernels::default() }));
     let cpu = Session::new(program.clone(), SessionOptions { threads: 1, ..Default::default() }).unwrap();
     (cpu, Session::on_device(program, Box::new(device), ARCH).unwrap_or_else(|report| panic!("{report}")))
@@ -80,6 +86,11 @@ pub fn check(op: impl Into<Op>, inputs: &[Tensor], bound: f32) {
 
 /// [`check`] with a constant in place of operand `.0`.
 pub fn check_with(op: impl Into<Op>, inputs: &[Tensor], constant: Option<(usize, Constant)>, bound: f32) {
+    check_by(op, inputs, constant, Tuning::default(), bound);
+}
+
+/// [`check_with`] with kernels chosen by a table.
+pub fn check_by(op: impl Into<Op>, inputs: &[Tensor], constant: Option<(usize, Constant)>, tuning: Tuning, bound: f32) {
     let op = op.into();
     let context = OpContext { alloc: &Tensor::zeros, size_of: &|_| None };
     let fixed = constant.as_ref().map(|(at, constant)| (*at, convert::to_tensor(constant).unwrap()));
@@ -89,7 +100,7 @@ pub fn check_with(op: impl Into<Op>, inputs: &[Tensor], constant: Option<(usize,
     }
     let want = mokume_runtime::ops::run(&op, &operands, &context).unwrap();
     let types: Vec<_> = want.iter().map(|y| (y.dims(), y.elem())).collect();
-    let (_, mut device) = sessions(single(op.clone(), inputs, constant, &types));
+    let (_, mut device) = sessions_by(single(op.clone(), inputs, constant, &types), tuning);
     let named: Vec<_> = inputs.iter().enumerate().map(|(i, x)| (format!("x{i}"), x.clone())).collect();
     let got = device.run(&named).unwrap_or_else(|report| panic!("{}: {report}", op.name()));
     assert_eq!(got.len(), want.len());

@@ -1,11 +1,12 @@
 //! One op at a time, odd sizes included.
 
-use super::bench::{bools, check, check_with, floats, ints};
+use super::bench::{bools, check, check_by, check_with, floats, ints};
 use mokume_ir::attr::Ints;
 use mokume_ir::constant::Constant;
 use mokume_ir::op::*;
 use mokume_ir::quant::{Granularity, Levels, QuantType};
 use mokume_ir::types::Elem;
+use mokume_runtime::gpu::tuning::Tuning;
 use mokume_runtime::tensor::Tensor;
 
 const EXACT: f32 = 0.0;
@@ -215,6 +216,32 @@ fn quantized_products() {
             let op = BitMatmul { a_bits, a_levels, a_scale, static_scale: 0.3, static_zero: 0, epilogue: epilogue.clone() };
             let weights = quantized(&[n, k], w_bits, w_levels, granularity, zero);
             check_with(op, &inputs, Some((1, weights)), if exact { EXACT } else { CLOSE });
+        }
+    }
+}
+
+#[test]
+fn products_by_measured_kernels() {
+    let table = "
+        sm_90a w4a8s_x1_g64 28x200 1 group 1 1 1 1 4 1 4 3
+        sm_90a w4a8s_x1_g64 28x200 8 binary 4 1 2 1 1 2 3 2
+        sm_90a w4a8s_x1_g64 28x200 more integer_group 8 2 2 1 4 1 3 2
+        sm_90a w4a8s_x1 28x200 1 binary 1 1 1 1 1 2 2 5
+        sm_90a w4a8s_x1 28x200 8 integer 8 1 2 1 1 4 2 2
+        sm_90a w4a8s_x1 28x200 more group 8 2 1 1 4 1 4 2
+    ";
+    let tuning = Tuning::parse(table).unwrap();
+    assert_eq!(tuning.len(), 6);
+    for granularity in [Granularity::Axis(0), Granularity::Block { axis: 0, along: 1, size: 64 }] {
+        for (m, scale, epilogue) in [
+            (1, ActScale::Row, vec![Epilogue::Bias, Epilogue::Silu]),
+            (5, ActScale::Row, vec![]),
+            (40, ActScale::Static, vec![Epilogue::Gelu]),
+        ] {
+            let inputs: Vec<Tensor> = [floats(&[m, 200], 1), floats(&[28], 3)].into_iter().take(1 + usize::from(m == 1)).collect();
+            let op = BitMatmul { a_bits: 8, a_levels: Levels::Signed, a_scale: scale, static_scale: 0.02, static_zero: 0, epilogue };
+            let weights = quantized(&[28, 200], 4, Levels::Signed, granularity, false);
+            check_by(op, &inputs, Some((1, weights)), tuning.clone(), CLOSE);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::bench::{assert_same, floats, sessions};
 use mokume_ir::text::{no_data, parse};
 use mokume_runtime::tensor::Tensor;
+use std::time::Instant;
 
 fn module(text: &str) -> mokume_ir::graph::Module {
     parse(text, &no_data).unwrap_or_else(|report| panic!("{report}"))
@@ -35,6 +36,20 @@ fn state_grows_on_the_device() {
         }
         cpu.reset();
         device.reset();
+    }
+}
+
+/// A profile has every step, one after the other, within the time of the run.
+#[test]
+fn profiles_have_the_times_of_the_device() {
+    let (_, mut device) = sessions(module(DECODER));
+    for _ in 0..2 {
+        let began = Instant::now();
+        let (_, events) = device.run_profiled(&[("x".into(), floats(&[1, 3, 6], 1))]).unwrap();
+        let whole = began.elapsed().as_nanos() as u64;
+        assert!(events.len() >= 3 && events.iter().any(|event| event.duration_ns > 0));
+        assert!(events.windows(2).all(|two| two[0].start_ns + two[0].duration_ns <= two[1].start_ns), "{events:?}");
+        assert!(events.iter().all(|event| event.start_ns + event.duration_ns <= whole), "{events:?} in {whole}");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::cpu::kernels::{Kernels, PackedWeights};
 use crate::cpu::spec::{ScaleFormat, Strategy};
 use crate::gpu::arch::Arch;
 use crate::gpu::code::DeviceWeights;
+use crate::gpu::tuning::Tuning;
 use bytes::Bytes;
 use mokume_ir::attr::Attr;
 use mokume_ir::constant::{Constant, QuantData};
@@ -58,6 +59,7 @@ impl<'s> Decoder<'s> {
             std::str::from_utf8(&text).map_err(|_| format!("the PTX for {arch} is no text"))?;
             kernels.device.ptx.push((arch, text));
         }
+        kernels.device.tuning = Tuning::parse(&manifest.gpu_tuning).map_err(|wrong| format!("the tuning table, {wrong}"))?;
         for (index, packed) in manifest.constants.iter().enumerate().filter_map(|(index, c)| Some((index, c.device.as_ref()?))) {
             let packed = self.device_packed(packed).map_err(|wrong| format!("constant {index}: {wrong}"))?;
             kernels.device.weights.insert(ConstId::from_index(index), packed);

@@ -42,6 +42,7 @@ impl Encoder {
         m::Manifest {
             objects,
             ptx: ptx.collect(),
+            gpu_tuning: program.kernels().device.tuning.to_string(),
             name: module.name.clone(),
             functions,
             entry: module.entry.index() as u32,

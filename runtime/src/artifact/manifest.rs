@@ -21,6 +21,9 @@ pub(crate) struct Manifest {
     pub(crate) objects: Vec<Object>,
     #[prost(message, repeated, tag = "6")]
     pub(crate) ptx: Vec<Ptx>,
+    /// The table of measurements by which kernels for GPUs were chosen.
+    #[prost(string, tag = "7")]
+    pub(crate) gpu_tuning: String,
 }
 
 /// Kernels for one GPU architecture.

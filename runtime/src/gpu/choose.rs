@@ -1,148 +1,93 @@
-//! Which kernel computes a product: by a cost model, or as a table of measurements says.
-//!
-//! The unit of cost is a cycle of the quarter of a multiprocessor that runs a warp, per chunk of eight columns. One `mma` of bits
-//! takes 4, one of bytes (half of whose columns count here) 8; unpacking takes what its instructions do. Where memory is the bound,
-//! which is always so for few rows and bits, the choice does not matter; where it is not, it follows the counts.
+//! Which kernel computes a product: the cheapest by the cost model, or as a table of measurements says.
 
 use super::arch::Arch;
-use super::spec::{Activation, CHUNK, Ending, Layout, Lowering, MatmulSpec, Store, Tile, fragments};
-use super::tuning::Tuning;
+use super::cost::estimate;
+use super::spec::{Activation, Ending, FinishSpec, Layout, MatmulSpec, Store};
+use super::tile::{SMALLEST, candidates};
+use super::tuning::{Measured, Tuning};
 use crate::bit_product::BitProduct;
 use std::fmt;
 
-/// Multiprocessors that a grid should fill.
-const PROCESSORS: usize = 108;
-/// Warps that a multiprocessor should have, so that enough loads are under way.
-const WARPS: usize = 16;
-/// Integers of sums that a thread may hold.
-const SUMS: usize = 64;
-/// Rows up to which a product is one of few rows.
-pub const FEW_ROWS: usize = 8;
-/// Rows up to which warps work alone.
-const MANY_ROWS: usize = 32;
+pub use super::tile::{fits, possible, tile};
+
+/// Blocks of threads that may share k.
+pub const MOST_PARTS: usize = 64;
 /// Row counts, each the largest of a class that has one kernel; more rows are the last class.
 pub const CLASSES: [usize; 6] = [1, 2, 4, 8, 32, usize::MAX];
 
-/// Costs of both lowerings by `mma`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cost {
-    /// By bits.
-    pub binary: f32,
-    /// By bytes.
-    pub integer: f32,
+/// Who chose a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// It is the fastest of those measured.
+    Measured,
+    /// It is the cheapest by the cost model.
+    CostModel,
 }
 
-impl Cost {
-    /// Costs of a product of `m` rows.
-    pub fn of(arch: Arch, product: &BitProduct, m: usize) -> Self {
-        let (w_bits, tokens) = (product.w_bits, group(m));
-        let groups = m.div_ceil(tokens.into()) as f32;
-        let pairs = f32::from(w_bits.div_ceil(2)) * fragments(product.a_bits, tokens) as f32 * groups;
-        let emulated = if arch.has_binary_mma() { 1.0 } else { 8.0 };
-        let parts = product.block.map_or(1, |size| (CHUNK / super::spec::padded_block(size as usize)).max(1)) as f32;
-        let unpack = 2.0 * f32::from(w_bits.next_power_of_two().ilog2() as u8 * w_bits + 8);
-        Cost { binary: 4.0 * pairs * emulated * parts, integer: (16.0 * m.div_ceil(8) as f32) * parts + unpack }
-    }
-    /// The cheaper lowering.
-    pub fn lowering(&self) -> Lowering {
-        if self.binary <= self.integer { Lowering::Binary } else { Lowering::Integer }
-    }
-}
-
-/// `binary (binary 8.0, integer 40.0 cycles per chunk)`
-impl fmt::Display for Cost {
+/// `measured`, `cost model`
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (binary {:.1}, integer {:.1} cycles per chunk)", self.lowering().name(), self.binary, self.integer)
+        f.write_str(if *self == Origin::Measured { "measured" } else { "cost model" })
+    }
+}
+
+/// The kernel of a product, and how it is launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Choice {
+    /// The kernel; with several parts it stores raw sums.
+    pub spec: MatmulSpec,
+    /// Blocks of threads that share k.
+    pub parts: usize,
+    /// What follows the sums.
+    pub ending: Ending,
+    /// Who chose it.
+    pub origin: Origin,
+}
+
+impl Choice {
+    /// A choice of a kernel for a product.
+    pub fn new(product: &BitProduct, kernel: Measured, ending: Ending, origin: Origin) -> Self {
+        let Measured { lowering, tile, parts } = kernel;
+        let store = if parts == 1 { Store::Scaled(ending) } else { Store::Raw };
+        Choice { spec: MatmulSpec { product: *product, lowering, tile, store }, parts, ending, origin }
+    }
+    /// The kernel as a table has it.
+    pub fn kernel(&self) -> Measured {
+        Measured { lowering: self.spec.lowering, tile: self.spec.tile, parts: self.parts }
+    }
+    /// The kernel that makes results of the sums of several parts.
+    pub fn finish(&self) -> Option<FinishSpec> {
+        (self.parts > 1).then_some(FinishSpec { product: self.spec.product, ending: self.ending })
+    }
+}
+
+/// `binary w4a8s x1 per channel, 1x1 rows 1x8 columns 1x1x8 warps 4 stages, raw, 4 parts`
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.spec)?;
+        if self.parts > 1 { write!(f, ", {} parts", self.parts) } else { Ok(()) }
     }
 }
 
 /// The kernel for `m` rows, as the table says or else the cost model; it serves every count of rows of the class of `m`.
-pub fn choose(arch: Arch, product: &BitProduct, (n, k): (usize, usize), m: usize, ending: Ending, tuning: &Tuning) -> MatmulSpec {
+pub fn choose(arch: Arch, product: &BitProduct, (n, k): (usize, usize), m: usize, ending: Ending, tuning: &Tuning) -> Choice {
     let m = class(m);
-    let layout = Layout::of(product, n, k);
-    let measured = tuning.find(arch, product, (n, k), m).filter(|(lowering, tile)| fits(arch, product, *lowering, *tile));
-    let (lowering, tile) = measured.unwrap_or_else(|| {
-        let lowering = match Cost::of(arch, product, m.min(256)).lowering() {
-            Lowering::Integer if arch.has_group_mma() && m > MANY_ROWS => Lowering::IntegerGroup,
-            other => other,
-        };
-        (lowering, tile(arch, product, &layout, lowering, m))
-    });
-    MatmulSpec { product: *product, lowering, tile, store: Store::Scaled(ending) }
+    match tuning.find(arch, product, (n, k), m) {
+        Some(measured) => Choice::new(product, measured, ending, Origin::Measured),
+        None => Choice::new(product, cheapest(arch, product, &Layout::of(product, n, k), m), ending, Origin::CostModel),
+    }
+}
+
+/// The kernel that the cost model finds; of equally cheap ones the first.
+fn cheapest(arch: Arch, product: &BitProduct, layout: &Layout, m: usize) -> Measured {
+    let priced = |kernel: Measured| (estimate(arch, product, layout, m, &kernel), kernel);
+    let others = candidates(arch, product, layout, m).into_iter().map(priced);
+    others.fold(priced(SMALLEST), |best, next| if next.0 < best.0 { next } else { best }).1
 }
 
 /// The largest count of rows that has the same kernel.
 pub fn class(m: usize) -> usize {
     CLASSES.into_iter().find(|&most| m <= most).unwrap_or(usize::MAX)
-}
-
-/// Rows of a group for `m` rows.
-fn group(m: usize) -> u8 {
-    m.clamp(1, 8).next_power_of_two() as u8
-}
-
-/// How a lowering divides the work.
-pub fn tile(arch: Arch, product: &BitProduct, layout: &Layout, lowering: Lowering, m: usize) -> Tile {
-    let tile = match (lowering, m) {
-        (Lowering::BinaryGroup, _) => Tile { tokens: group(m), groups: 1, columns: 1, warps_m: 1, warps_n: 4, warps_k: 1, stages: 4 },
-        (Lowering::Binary, _) => {
-            let tokens = group(m);
-            let sums = 2 * product.w_bits as usize * fragments(product.a_bits, tokens);
-            Tile { tokens, columns: columns(layout, SUMS / sums, product.w_bits), ..ONE_WARP }
-        }
-        (Lowering::IntegerGroup, _) => {
-            let groups = match product.block {
-                Some(_) => 4,
-                None if product.w_zero || product.a_center => 8,
-                None => 16,
-            };
-            Tile { tokens: 8, groups, columns: 4, warps_m: 1, warps_n: 8, warps_k: 1, stages: 4 }
-        }
-        (Lowering::Integer, ..=8) => Tile { tokens: 8, columns: 2, ..ONE_WARP },
-        (Lowering::Integer, ..=32) => Tile { tokens: 8, groups: 4, columns: 2, warps_n: 4, stages: 4, ..ONE_WARP },
-        (Lowering::Integer, _) => {
-            let groups = if product.block.is_some() { 4 } else { 8 };
-            Tile { tokens: 8, groups, columns: 4, warps_m: 2, warps_n: 4, warps_k: 1, stages: 3 }
-        }
-    };
-    let tile = if tile.team() == 1 { share_k(product, layout, tile) } else { tile };
-    shrink(arch, product, lowering, tile)
-}
-
-const ONE_WARP: Tile = Tile { tokens: 1, groups: 1, columns: 1, warps_m: 1, warps_n: 1, warps_k: 1, stages: 6 };
-
-/// Fragments of columns of a warp: a power of two, as many as sums allow, while there are enough warps and at most 1 KiB arrives at once.
-fn columns(layout: &Layout, most: usize, w_bits: u8) -> u8 {
-    let enough = |columns: &usize| columns * (w_bits as usize) <= 8 && layout.columns() / columns * layout.chunks / 4 >= PROCESSORS * WARPS;
-    [4, 2].into_iter().filter(|&columns| columns <= most).find(enough).unwrap_or(1) as u8
-}
-
-/// As many teams along k as fill the machine, each with at least two steps.
-fn share_k(product: &BitProduct, layout: &Layout, tile: Tile) -> Tile {
-    let warps = layout.columns().div_ceil(tile.columns.into());
-    let blocks = product.block.map_or(layout.chunks, |_| layout.blocks.min(layout.chunks));
-    let teams = (PROCESSORS * WARPS).div_ceil(warps.max(1)).clamp(1, 8).min((blocks / 2).max(1));
-    Tile { warps_k: teams as u8, ..tile }
-}
-
-/// Fewer stages, until shared memory suffices.
-fn shrink(arch: Arch, product: &BitProduct, lowering: Lowering, tile: Tile) -> Tile {
-    let mut smaller = (2..=tile.stages).rev().map(|stages| Tile { stages, ..tile });
-    smaller.find(|&tile| fits(arch, product, lowering, tile)).unwrap_or(Tile { stages: 2, ..tile })
-}
-
-/// Whether a kernel with this tile is possible.
-pub fn fits(arch: Arch, product: &BitProduct, lowering: Lowering, tile: Tile) -> bool {
-    let spec = MatmulSpec { product: *product, lowering, tile, store: Store::Raw };
-    let has = match lowering {
-        Lowering::Binary => arch.has_binary_mma(),
-        Lowering::BinaryGroup | Lowering::IntegerGroup => arch.has_group_mma() && tile.warps_n.is_multiple_of(4),
-        Lowering::Integer => true,
-    };
-    let shape = [tile.groups, tile.columns, tile.warps_m, tile.warps_n, tile.warps_k].iter().all(|&count| count > 0);
-    let whole = [1, 2, 4, 8].contains(&tile.tokens) && tile.stages >= 2 && (tile.team() == 1 || tile.warps_k == 1);
-    let bytes = !lowering.takes_bytes() || tile.tokens == 8 && tile.columns.is_multiple_of(2);
-    has && bytes && shape && whole && tile.threads() <= 1024 && spec.shared_bytes() <= arch.shared_bytes()
 }
 
 /// The ending that these steps are, as far as a kernel goes, and how many steps that is.
@@ -156,4 +101,84 @@ pub fn ending(steps: &[mokume_ir::op::Epilogue]) -> (Ending, usize) {
         _ => None,
     });
     (Ending { bias, activation }, usize::from(bias) + usize::from(activation.is_some()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::gpu::spec::Lowering;
+
+    /// Columns and elements along k of the products of a 7B model.
+    const LLAMA: [(usize, usize); 3] = [(4096, 4096), (11008, 4096), (4096, 11008)];
+
+    fn product(w_bits: u8, a_bits: u8, block: Option<u32>) -> BitProduct {
+        BitProduct { w_bits, a_bits, a_signed: true, shift: 0, w_zero: a_bits.is_multiple_of(2), a_center: false, block }
+    }
+
+    fn by_cost(arch: Arch, product: &BitProduct, size: (usize, usize), m: usize) -> Choice {
+        choose(arch, product, size, m, Ending::default(), &Tuning::default())
+    }
+
+    #[test]
+    fn every_choice_is_possible() {
+        for arch in Arch::ALL {
+            for (w, a) in (1..=8).flat_map(|w| (1..=8).map(move |a| (w, a))) {
+                for (size, block) in [((4096, 11008), None), ((576, 1536), Some(64)), ((8, 10), Some(32)), ((32000, 288), Some(128))] {
+                    for m in [1, 3, 8, 9, 512] {
+                        let (product, layout) = (product(w, a, block), Layout::of(&product(w, a, block), size.0, size.1));
+                        let choice = by_cost(arch, &product, size, m);
+                        assert!(fits(arch, &product, choice.spec.lowering, choice.spec.tile), "{arch} {choice}");
+                        let cost = estimate(arch, &product, &layout, m, &choice.kernel());
+                        assert!(cost.is_finite() && cost > 0.0, "{arch} {choice}: {cost}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bits_are_multiplied_where_that_is_an_instruction_and_bytes_where_rows_are_many() {
+        for size in LLAMA {
+            for (w, block) in [(2, None), (4, None), (4, Some(128))] {
+                let lowering = |arch, m| by_cost(arch, &product(w, 8, block), size, m).spec.lowering;
+                assert_eq!(lowering(Arch::Sm80, 1), Lowering::Binary, "w{w} {size:?}");
+                assert_eq!(lowering(Arch::Sm90a, 1), Lowering::Binary, "w{w} {size:?}");
+                assert_eq!(lowering(Arch::Sm100, 1), Lowering::Integer, "w{w} {size:?}");
+                assert_eq!(lowering(Arch::Sm120, 8), Lowering::Integer, "w{w} {size:?}");
+                assert_eq!(lowering(Arch::Sm80, 512), Lowering::Integer, "w{w} {size:?}");
+                assert_eq!(lowering(Arch::Sm90a, 512), Lowering::IntegerGroup, "w{w} {size:?}");
+            }
+        }
+    }
+
+    /// Where one block of threads per tile leaves multiprocessors idle, blocks share k; where results are many, they do not.
+    #[test]
+    fn few_columns_and_long_rows_are_split() {
+        for arch in [Arch::Sm80, Arch::Sm90a, Arch::Sm100] {
+            assert!(by_cost(arch, &product(4, 8, None), (256, 65536), 1).parts > 1, "{arch}");
+            assert_eq!(by_cost(arch, &product(4, 8, None), (4096, 4096), 1).parts, 1, "{arch}");
+            assert_eq!(by_cost(arch, &product(4, 8, None), (32000, 4096), 512).parts, 1, "{arch}");
+        }
+    }
+
+    /// Where products of bits bound the time, groups of warps form twice as many.
+    #[test]
+    fn few_bits_of_many_rows_are_multiplied_by_groups_of_warps() {
+        let chosen = |w, a, m| by_cost(Arch::Sm90a, &product(w, a, None), (11008, 4096), m).spec.lowering;
+        assert_eq!(
+            [(1, 1), (2, 2), (8, 8)].map(|(w, a)| chosen(w, a, 512)),
+            [Lowering::BinaryGroup, Lowering::BinaryGroup, Lowering::IntegerGroup]
+        );
+        assert_eq!(chosen(1, 1, 1), Lowering::Binary);
+    }
+
+    #[test]
+    fn a_measured_kernel_comes_first() {
+        let product = product(4, 8, None);
+        let tuning = Tuning::parse(&format!("sm_80 {} 64x128 1 integer 8 1 2 1 1 4 3 2", product.symbol())).unwrap();
+        let choice = |n| choose(Arch::Sm80, &product, (n, 128), 1, Ending::default(), &tuning);
+        assert_eq!((choice(64).spec.lowering, choice(64).spec.tile.stages, choice(64).parts), (Lowering::Integer, 3, 2));
+        assert_eq!((choice(64).origin, choice(72).origin), (Origin::Measured, Origin::CostModel));
+    }
 }

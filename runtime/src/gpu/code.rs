@@ -2,6 +2,7 @@
 
 use super::arch::Arch;
 use super::spec::Layout;
+use super::tuning::Tuning;
 use crate::bit_product::BitProduct;
 use bytes::Bytes;
 use mokume_ir::ids::ConstId;
@@ -15,6 +16,8 @@ pub struct DeviceCode {
     pub ptx: Vec<(Arch, Bytes)>,
     /// Weights of quantized products, the same for every architecture.
     pub weights: BTreeMap<ConstId, DeviceWeights>,
+    /// What the kernels were chosen by, beside the cost model.
+    pub tuning: Tuning,
 }
 
 /// A quantized constant as [`super::spec`] lays it out; numbers are little endian.

@@ -72,19 +72,16 @@ pub trait Device: Send {
     fn end_batch(&mut self) -> Result<(), DeviceError> {
         Ok(())
     }
-    /// Notes the time of the device when everything enqueued before is done; none when it has no clock. Ends a batch.
+    /// Notes the time when the device comes here, after everything enqueued before. Ends a batch.
     ///
     /// Errors  when the device refuses.
-    fn mark(&mut self) -> Result<Option<Mark>, DeviceError> {
-        Ok(None)
-    }
+    fn mark(&mut self) -> Result<Mark, DeviceError>;
     /// Nanoseconds from one mark to the other; waits for both.
     ///
     /// Errors  when they are not marks of this device, or a launch failed.
-    fn elapsed_ns(&mut self, from: Mark, to: Mark) -> Result<u64, DeviceError> {
-        let (Mark(from), Mark(to)) = (from, to);
-        Err(DeviceError::Driver(format!("{} has no clock for marks {from} and {to}", self.name())))
-    }
+    fn elapsed_ns(&mut self, from: Mark, to: Mark) -> Result<u64, DeviceError>;
+    /// Nobody asks for earlier marks any more.
+    fn forget_marks(&mut self);
     /// Enqueues a product of f32 matrices by a library of the device; false when it has none.
     ///
     /// Errors  when the library refuses.
@@ -96,7 +93,7 @@ pub trait Device: Send {
 
 /// A moment that [`Device::mark`] noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(pub(crate) usize);
+pub struct Mark(pub usize);
 
 /// Products `c = a b` of f32 matrices in rows: `a` `[m, k]`, `b` `[k, n]` or transposed `[n, k]`, `c` `[m, n]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

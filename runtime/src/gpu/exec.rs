@@ -3,13 +3,15 @@
 
 use super::arch::Arch;
 use super::check::{self, CheckError};
+use super::choose::Choice;
 use super::device::{Address, Device, DeviceError};
 use super::kernel::Kernel;
-use super::launch::bit_matmul::{self, Packed, Weights};
+use super::launch::bit_matmul::{self, Packed, Planned, Weights};
 use super::launch::{self, Cx, LaunchError, movement};
 use super::memory::{Block, DeviceTensor, Pool};
 use super::plan::{Plan, Step, Work};
 use super::state::DeviceStates;
+use super::timeline::Timeline;
 use crate::bind::{Constraint, Declared, Scope};
 use crate::exec::Observer;
 use crate::ops::{self, OpContext, OpError};
@@ -22,9 +24,8 @@ use mokume_ir::graph::{Def, Graph, Node};
 use mokume_ir::ids::{ConstId, ValueId};
 use mokume_ir::op::Op;
 use mokume_ir::types::Elem;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A program on a device.
 pub(crate) struct DeviceRun {
@@ -35,7 +36,6 @@ pub(crate) struct DeviceRun {
     names: HashMap<Kernel, String>,
     constants: HashMap<ConstId, DeviceTensor>,
     weights: HashMap<ConstId, Weights>,
-    arch: Arch,
     /// The rows that were packed last.
     packed: Option<Packed>,
     states: DeviceStates,
@@ -68,18 +68,22 @@ impl DeviceRun {
     ///
     /// Errors  naming every node that no device kernel computes, or when the device has no memory.
     pub(crate) fn new(program: Arc<Program>, mut device: Box<dyn Device>, arch: Arch) -> Result<Self, Report> {
-        let plan = Plan::new(&program.module, arch)?;
+        let plan = Plan::new(&program.module, arch, &program.kernels().device.tuning)?;
         let mut pool = Pool::default();
         let fault = pool.alloc(device.as_mut(), 8).map_err(Diagnostic::from)?;
         let states = DeviceStates::new(&program.module.main().states);
         let (names, constants, weights) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(DeviceRun { program, plan, device, pool, names, constants, weights, arch, packed: None, states, fault })
+        Ok(DeviceRun { program, plan, device, pool, names, constants, weights, packed: None, states, fault })
     }
-    /// Checks the kernels of products against the scalar reference.
+    /// Checks the kernels of products, and those that quantize their rows, against the ops of the CPU.
     pub(crate) fn check_kernels(&mut self) -> Result<(), Report> {
+        let choices: BTreeSet<Choice> = self.plan.products().into_keys().map(|(_, choice)| choice).collect();
+        choices.iter().try_for_each(|choice| check::check(self.device.as_mut(), choice)).map_err(wrong_kernel)?;
         for kernel in &self.plan.kernels {
-            if let Kernel::BitMatmul(spec) = kernel {
-                check::check(self.device.as_mut(), spec).map_err(wrong_kernel)?;
+            match kernel {
+                Kernel::Quantize(spec) => check::check_rows(self.device.as_mut(), spec).map_err(wrong_kernel)?,
+                Kernel::Range(spec) => check::check_range(self.device.as_mut(), spec).map_err(wrong_kernel)?,
+                _ => {}
             }
         }
         Ok(())
@@ -107,11 +111,16 @@ impl DeviceRun {
         self.device.fill(self.fault.address, 0, 8)?;
         let mut frame = Frame { values: HashMap::new(), scope };
         self.bind(graph, given, &mut frame)?;
-        if watch.profile.is_none() {
+        let entry = self.program.module.entry;
+        let mut timeline = watch.profile.as_ref().map(|recorder| Timeline::new(self.device.as_mut(), entry, recorder)).transpose()?;
+        if timeline.is_none() {
             self.device.begin_batch()?;
         }
         for number in 0..self.plan.steps.len() {
-            self.step(graph, number, &mut frame, &mut watch)?;
+            self.step(graph, number, &mut frame, (&mut watch.observe, &mut timeline))?;
+        }
+        if let (Some(timeline), Some(recorder)) = (timeline, watch.profile) {
+            timeline.finish(self.device.as_mut(), recorder)?;
         }
         self.packed = None;
         let outputs = self.outputs(graph, &frame)?;
@@ -144,16 +153,22 @@ impl DeviceRun {
         Ok(DeviceTensor::new(block, &sizes, elem))
     }
 
-    fn step(&mut self, graph: &Graph, number: usize, frame: &mut Frame<'_>, watch: &mut Watch<'_>) -> Result<(), Diagnostic> {
+    fn step(
+        &mut self,
+        graph: &Graph,
+        number: usize,
+        frame: &mut Frame<'_>,
+        (observe, timeline): (&mut Option<&mut Observer<'_>>, &mut Option<Timeline>),
+    ) -> Result<(), Diagnostic> {
         let id = self.plan.steps[number].node;
         let node = &graph[id];
-        let start = watch.profile.is_some().then(Instant::now);
+        let is_on_host = matches!(self.plan.steps[number].work, Work::Host);
+        let from = timeline.is_some().then(|| Timeline::moment(self.device.as_mut(), is_on_host)).transpose()?;
         let outputs = self.outcome(graph, number, frame).map_err(|error| error.at(node))?;
-        if let (Some(profile), Some(start)) = (&mut watch.profile, start) {
-            self.device.synchronize()?;
-            profile.add(self.program.module.entry, id, start);
+        if let (Some(timeline), Some(from)) = (timeline, from) {
+            timeline.add(id, from, Timeline::moment(self.device.as_mut(), is_on_host)?);
         }
-        if let Some(observe) = &mut watch.observe {
+        if let Some(observe) = observe {
             let tensors = outputs.iter().map(|held| self.on_host(held)).collect::<Result<Vec<_>, _>>().map_err(|error| error.at(node))?;
             observe(self.program.module.entry, id, &tensors);
         }
@@ -175,12 +190,12 @@ impl DeviceRun {
         if let Work::Append(_) = self.plan.steps[number].work {
             frame.values.remove(&operands[0]);
         }
-        if let Work::Product(id, _) = self.plan.steps[number].work {
+        if let Work::Product(id, ..) = self.plan.steps[number].work {
             self.upload_weights(id)?;
         }
         let fault = (self.fault.address, number as u64 + 1);
         let (device, pool) = (self.device.as_mut(), &mut self.pool);
-        let mut cx = Cx { device, pool, names: &mut self.names, scope: &frame.scope, arch: self.arch, packed: &mut self.packed, fault };
+        let mut cx = Cx { device, pool, names: &mut self.names, scope: &frame.scope, packed: &mut self.packed, fault };
         let outputs = on_device(&self.plan.steps[number], node, inputs, &self.weights, &dims, &mut cx)?;
         Ok(outputs.into_iter().map(|tensor| Held { device: Some(tensor), host: None }).collect())
     }
@@ -333,8 +348,8 @@ fn on_device(
             let (Some(more), Some(past)) = (inputs.pop(), inputs.pop()) else { return launch::misfit("the state is gone") };
             Ok(vec![movement::append(past, &more, *axis, cx)?])
         }
-        Work::Product(id, rows) => match (&node.op, weights.get(id)) {
-            (Op::BitMatmul(op), Some(weights)) => Ok(vec![bit_matmul::bit_matmul(op, weights, rows, &inputs, cx)?]),
+        Work::Product(id, rows, choices) => match (&node.op, weights.get(id)) {
+            (Op::BitMatmul(op), Some(weights)) => Ok(vec![bit_matmul::bit_matmul(Planned { op, weights, rows, choices }, &inputs, cx)?]),
             _ => launch::misfit("its weights are not on the device"),
         },
         Work::Op | Work::Host => launch::run(&node.op, &inputs, dims, cx),

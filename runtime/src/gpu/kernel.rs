@@ -5,7 +5,7 @@
 
 use super::map::Map;
 use super::quantize::{QuantizeSpec, RangeSpec};
-use super::spec::MatmulSpec;
+use super::spec::{FinishSpec, MatmulSpec};
 use mokume_ir::op::ReduceKind;
 use mokume_ir::types::Elem;
 
@@ -83,6 +83,8 @@ pub enum Kernel {
     Resample,
     /// Product of packed rows and quantized weights.
     BitMatmul(MatmulSpec),
+    /// Makes results of the raw sums of a product.
+    Finish(FinishSpec),
     /// Quantizes and packs rows.
     Quantize(QuantizeSpec),
     /// Finds the scale of a whole tensor.
@@ -136,6 +138,7 @@ impl Kernel {
             Kernel::GroupNorm => "group_norm".into(),
             Kernel::Resample => "resample".into(),
             Kernel::BitMatmul(spec) => spec.symbol(),
+            Kernel::Finish(spec) => spec.symbol(),
             Kernel::Quantize(spec) => spec.symbol(),
             Kernel::Range(spec) => spec.symbol(),
         }

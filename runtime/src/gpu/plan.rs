@@ -5,19 +5,21 @@
 //! device, or refused.
 
 use super::arch::Arch;
+use super::choose::{CLASSES, Choice};
 use super::cluster::{Clusters, is_elementwise};
 use super::kernel::Kernel;
 use super::launch;
-use super::launch::bit_matmul::Rows;
+use super::launch::bit_matmul::{self, Choices, Rows};
 use super::map::Map;
 use super::quantize::Source;
+use super::tuning::Tuning;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Def, Graph, Module, Node, Use};
 use mokume_ir::ids::{ConstId, NodeId, ValueId};
 use mokume_ir::op::{ActScale, Op};
 use mokume_ir::order::needed;
 use mokume_ir::types::Elem;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The steps of a program, in order.
 pub struct Plan {
@@ -47,7 +49,7 @@ pub(crate) enum Work {
     /// Operand 1 is appended to operand 0 in place, along this axis.
     Append(usize),
     /// The product of quantized weights, which are no operand; the first operands are those of the source of its rows.
-    Product(ConstId, Rows),
+    Product(ConstId, Rows, Box<Choices>),
     /// The kernels of the op.
     Op,
 }
@@ -56,8 +58,8 @@ impl Plan {
     /// The plan of a module's entry function on an architecture.
     ///
     /// Errors  naming every node that no device kernel computes.
-    pub fn new(module: &Module, arch: Arch) -> Result<Self, Report> {
-        let mut planner = Planner { module, arch, graph: module.main(), host: HashSet::new(), clusters: Clusters::new() };
+    pub fn new(module: &Module, arch: Arch, tuning: &Tuning) -> Result<Self, Report> {
+        let mut planner = Planner { module, arch, tuning, graph: module.main(), host: HashSet::new(), clusters: Clusters::new() };
         let nodes = needed(planner.graph);
         let refused: Vec<Diagnostic> =
             nodes.iter().filter_map(|&id| planner.place(id).err().map(|why| refusal(&planner.graph[id], &why))).collect();
@@ -65,6 +67,15 @@ impl Plan {
             Some(report) => Err(report),
             None => Ok(planner.finish(&nodes)),
         }
+    }
+    /// The kernels of products, each with the most rows that it is for, and how many products have it.
+    pub fn products(&self) -> BTreeMap<(usize, Choice), usize> {
+        let mut counts = BTreeMap::new();
+        for step in &self.steps {
+            let Work::Product(_, _, choices) = &step.work else { continue };
+            CLASSES.into_iter().zip(choices.iter()).for_each(|(most, choice)| *counts.entry((most, *choice)).or_default() += 1);
+        }
+        counts
     }
 }
 
@@ -76,6 +87,7 @@ fn refusal(node: &Node, why: &str) -> Diagnostic {
 struct Planner<'m> {
     module: &'m Module,
     arch: Arch,
+    tuning: &'m Tuning,
     graph: &'m Graph,
     /// Values that are computed on the host.
     host: HashSet<ValueId>,
@@ -97,7 +109,13 @@ impl Planner<'_> {
         if is_view(&node.op) || self.is_source(id) {
             return Ok(());
         }
-        launch::kernels(self.module, self.graph, node, self.arch).map(|_| ())
+        match node.op {
+            Op::BitMatmul(_) => self.choices(node).map(|_| ()),
+            _ => launch::kernels(self.graph, node).map(|_| ()),
+        }
+    }
+    fn choices(&self, node: &Node) -> Result<Choices, String> {
+        bit_matmul::choices(self.module, self.graph, node, self.arch, self.tuning)
     }
     /// Whether everything a node reads is on the host, and what it gives are a few integers.
     fn on_host(&self, node: &Node) -> bool {
@@ -132,13 +150,14 @@ impl Planner<'_> {
             Work::Map(cluster.map.clone())
         } else if is_view(&node.op) {
             Work::View
-        } else if let (Op::BitMatmul(_), Some(weights)) = (&node.op, node.inputs.get(1).and_then(|&value| self.graph.constant(value))) {
+        } else if let (Ok(choices), Some(weights)) = (self.choices(node), node.inputs.get(1).and_then(|&value| self.graph.constant(value)))
+        {
             operands.remove(1);
             let rows = self.rows(node);
             if let Some((norm, _)) = self.graph.producer(node.inputs[0]).filter(|_| rows.source != Source::Plain) {
                 operands.splice(..1, self.graph[norm].inputs.iter().copied());
             }
-            Work::Product(weights, rows)
+            Work::Product(weights, rows, Box::new(choices))
         } else {
             Work::Op
         };
@@ -176,10 +195,11 @@ impl Planner<'_> {
         match &step.work {
             Work::Host | Work::View => vec![],
             Work::Map(map) => [true, false].map(|flat| Kernel::Map(map.with_form(flat))).to_vec(),
-            Work::Product(_, rows) => {
-                launch::bit_matmul::kernels(self.module, self.graph, &self.graph[step.node], rows, self.arch).unwrap_or_default()
-            }
-            Work::Append(_) | Work::Op => launch::kernels(self.module, self.graph, &self.graph[step.node], self.arch).unwrap_or_default(),
+            Work::Product(_, rows, choices) => match &self.graph[step.node].op {
+                Op::BitMatmul(op) => bit_matmul::kernels(op, rows, choices),
+                _ => vec![],
+            },
+            Work::Append(_) | Work::Op => launch::kernels(self.graph, &self.graph[step.node]).unwrap_or_default(),
         }
     }
 }

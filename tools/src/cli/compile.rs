@@ -2,8 +2,10 @@
 
 use crate::cli::options::{self, PipelineArgs};
 use crate::cli::talk::Talk;
+use crate::driver::compile::Written;
 use crate::driver::pipelines::{self, PipelineOptions};
 use crate::driver::{compile, source};
+use crate::report::device::DeviceKernels;
 use crate::report::table::{Table, bytes, milliseconds};
 use mokume_ir::diag::Report;
 use mokume_ir::graph::Module;
@@ -27,6 +29,9 @@ pub struct Args {
     /// Native code levels: native, all, or a list of x86-64, avx2, avx512; GPUs: sm_80, sm_86, sm_89, sm_90a, sm_100, sm_120
     #[arg(long, default_value = "all", value_name = "TARGETS")]
     pub target: String,
+    /// Choose kernels as this file of measurements says, where it does; tools/gpu/bench writes one
+    #[arg(long, value_name = "FILE")]
+    pub tuning: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -39,6 +44,7 @@ struct Compiled {
     seconds: f64,
     kernels: Vec<String>,
     layers: Vec<LayerReport>,
+    device: Vec<DeviceKernels>,
 }
 
 /// Runs the verb.
@@ -48,7 +54,10 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     use_threads(talk);
     options::existing(&args.model)?;
     let pipeline = compile::pipeline(args.pipeline.pipeline.as_deref(), args.pipeline.preset.as_deref())?;
-    let target = compile::target(&args.target)?;
+    let mut target = compile::target(&args.target)?;
+    if let Some(path) = &args.tuning {
+        target.tuning = compile::tuning(path)?;
+    }
     source::check_output(&args.output, "compile", "mok")?;
     let start = Instant::now();
     let mut module = source::open_graph(&args.model)?;
@@ -56,7 +65,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     let report = rewrite(&mut module, &pipeline, &args.pipeline, talk)?;
     talk.say(format!("lowering {} nodes", module.main().node_count()));
     let nodes_after = module.main().node_count();
-    let (bytes_out, choices) = compile::write_artifact(module, &target, &args.output)?;
+    let Written { bytes: bytes_out, choices, device } = compile::write_artifact(module, &target, &args.output)?;
     choices.interpreted.iter().for_each(|(node, why)| talk.say(format!("no kernel for {node}: {why}")));
     let compiled = Compiled {
         pipeline: pipeline.to_string(),
@@ -67,6 +76,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
         seconds: start.elapsed().as_secs_f64(),
         kernels: choices.kernels.iter().map(|(kernel, count)| format!("{count} x {kernel}")).collect(),
         layers: report.passes.iter().flat_map(|pass| pass.layers.clone()).collect(),
+        device,
     };
     explain(&report, &args.pipeline, talk);
     talk.result(&compiled, summary(&compiled, &args.output));
@@ -156,8 +166,9 @@ fn model_bytes(path: &Path) -> u64 {
 }
 
 fn summary(compiled: &Compiled, output: &Path) -> String {
+    let device: String = compiled.device.iter().map(|kernels| format!("{}\n", kernels.summary())).collect();
     format!(
-        "{}: {} -> {}, {} -> {} nodes, {:.1} s\nkernels: {}\npipeline: {}\n",
+        "{}: {} -> {}, {} -> {} nodes, {:.1} s\nkernels: {}\n{device}pipeline: {}\n",
         output.display(),
         bytes(compiled.bytes_in as usize),
         bytes(compiled.bytes_out as usize),

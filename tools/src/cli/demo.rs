@@ -153,7 +153,7 @@ fn build(model: &Path, precision: &str, folder: &Path, calibration: &Path, talk:
     pipelines::apply(&mut module, &compile::pipeline(None, Some(precision))?, &options, &mut |_, _, _| {})?;
     let name = model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let path = folder.join(format!("{name}.{precision}.mok"));
-    let (size, _) = compile::write_artifact(module, &compile::target("native")?, &path)?;
+    let size = compile::write_artifact(module, &compile::target("native")?, &path)?.bytes;
     let program = artifact::read(&path, &artifact::ReadOptions::default())?;
     let session = Session::new(Arc::new(program), SessionOptions { threads: talk.thread_count(), ..Default::default() })?;
     Ok((session, size))

@@ -3,6 +3,7 @@
 use crate::cli::options;
 use crate::cli::talk::Talk;
 use crate::driver::source::{self, Source};
+use crate::report::device::{self, DeviceKernels};
 use crate::report::table::{Table, bytes};
 use mokume_ir::diag::Report;
 use mokume_ir::graph::{Graph, Module};
@@ -44,6 +45,8 @@ struct Inspection {
     ptx: BTreeMap<&'static str, usize>,
     /// Bytes of weights in the layout of GPU kernels.
     device_weight_bytes: usize,
+    /// Kernels of products by GPU architecture.
+    device: Vec<DeviceKernels>,
 }
 
 /// Runs the verb.
@@ -52,7 +55,7 @@ struct Inspection {
 pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     options::existing(&args.model)?;
     let inspection = match source::open(&args.model, &artifact::ReadOptions::default())? {
-        Source::Compiled(program) => inspect(&program.module, program.kernels()),
+        Source::Compiled(program) => Inspection { device: device::kernels(&program)?, ..inspect(&program.module, program.kernels()) },
         Source::Graph(mut module) => {
             if args.canonical {
                 let pipeline = crate::driver::compile::pipeline(None, None)?;
@@ -96,6 +99,7 @@ fn inspect(module: &Module, kernels: &Kernels) -> Inspection {
         native: kernels.objects.iter().map(|(level, code)| (level.name(), code.len())).collect(),
         ptx: kernels.device.ptx.iter().map(|(arch, text)| (arch.name(), text.len())).collect(),
         device_weight_bytes: kernels.device.weights.values().map(DeviceWeights::byte_len).sum(),
+        device: vec![],
     }
 }
 
@@ -150,12 +154,13 @@ fn text(inspection: &Inspection) -> String {
     let elems = inspection.elems.iter().map(|(elem, size)| format!("  {elem}: {}\n", bytes(*size))).collect::<String>();
     let native = inspection.native.iter().map(|(level, size)| format!("native code {level}: {}\n", bytes(*size))).collect::<String>();
     let ptx = inspection.ptx.iter().map(|(arch, size)| format!("device code {arch}: {}\n", bytes(*size))).collect::<String>();
-    let device = match inspection.device_weight_bytes {
+    let code = match inspection.device_weight_bytes {
         0 => ptx,
         size => format!("{ptx}device weights: {}\n", bytes(size)),
     };
+    let chosen: String = inspection.device.iter().map(|kernels| format!("\n{}\n{}", kernels.summary(), kernels.table())).collect();
     format!(
-        "{}\ninputs\n{}outputs\n{}states {}, functions {}, nodes {}, weight matmuls {}, shape ops {}\nconstants {}, {}\n{elems}{native}{device}{table}",
+        "{}\ninputs\n{}outputs\n{}states {}, functions {}, nodes {}, weight matmuls {}, shape ops {}\nconstants {}, {}\n{elems}{native}{code}{table}{chosen}",
         inspection.name,
         ports(&inspection.inputs),
         ports(&inspection.outputs),

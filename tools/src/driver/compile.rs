@@ -2,6 +2,8 @@
 
 use crate::driver::pipelines::{self, PipelineOptions};
 use crate::driver::source::{self, Source};
+use crate::report::device::{self, DeviceKernels};
+use mokume_codegen::tuning::Tuning;
 use mokume_codegen::{Choices, Target};
 use mokume_ir::diag::{Diagnostic, Report, nearest};
 use mokume_ir::graph::Module;
@@ -104,12 +106,32 @@ fn named_levels(name: &str) -> Result<Vec<IsaLevel>, Report> {
     }
 }
 
-/// Lowers a module and writes the artifact; its size in bytes, and which kernels it uses.
+/// Measurements by which kernels are chosen, as tools/gpu/bench writes them.
+///
+/// Errors  when the file cannot be read, and naming every line that is wrong.
+pub fn tuning(path: &Path) -> Result<Tuning, Report> {
+    let text = std::fs::read_to_string(path).map_err(|error| file::unreadable(path, &error))?;
+    Tuning::parse(&text).map_err(|report| report.within(&path.display().to_string()))
+}
+
+/// An artifact that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Its size.
+    pub bytes: u64,
+    /// Which kernels its products have on CPUs.
+    pub choices: Choices,
+    /// And on GPUs.
+    pub device: Vec<DeviceKernels>,
+}
+
+/// Lowers a module and writes the artifact.
 ///
 /// Errors  when the module is not valid, an op cannot be lowered, or the file cannot be written. Nothing is left behind then.
-pub fn write_artifact(module: Module, target: &Target, path: &Path) -> Result<(u64, Choices), Report> {
+pub fn write_artifact(module: Module, target: &Target, path: &Path) -> Result<Written, Report> {
     let (program, choices) = mokume_codegen::compile(module, target)?;
+    let device = device::kernels(&program)?;
     artifact::write(&program, path)?;
-    let size = std::fs::metadata(path).map(|m| m.len()).map_err(|e| file::unreadable(path, &e))?;
-    Ok((size, choices))
+    let bytes = std::fs::metadata(path).map(|m| m.len()).map_err(|e| file::unreadable(path, &e))?;
+    Ok(Written { bytes, choices, device })
 }

@@ -1,3 +1,4 @@
 //! What verbs print: aligned tables for people, JSON for scripts.
 
+pub mod device;
 pub mod table;

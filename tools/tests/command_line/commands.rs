@@ -39,6 +39,20 @@ fn a_model_runs_alike_in_every_form() {
 }
 
 #[test]
+fn measured_kernels_are_chosen_and_said_to_be_measured() {
+    let desk = desk();
+    desk.put("tuning.txt", "sm_80 w4a8s_x1 32x64 1 integer 8 1 2 1 1 4 3 2 # fast\n");
+    let compiled = json(&desk, "--json compile model.onnx -o m.mok --preset w4a8 --target x86-64,sm_80 --tuning tuning.txt");
+    let inspected = json(&desk, "--json inspect m.mok");
+    assert_eq!(compiled["device"], inspected["device"]);
+    assert_eq!((&inspected["device"][0]["measured"], &inspected["device"][0]["cost_model"]), (&1.into(), &5.into()));
+    let first = &inspected["device"][0]["kernels"][0];
+    assert_eq!((first["chosen_by"].as_str(), first["rows"].as_u64()), (Some("measured"), Some(1)));
+    assert!(first["kernel"].as_str().is_some_and(|kernel| kernel.starts_with("integer w4a8s") && kernel.ends_with("2 parts")), "{first}");
+    assert!(stdout(desk.mokume("inspect m.mok")).contains("1 products and counts of rows measured, 5 by the cost model"));
+}
+
+#[test]
 fn results_are_json_when_asked_for() {
     let desk = desk();
     let compiled = json(&desk, "--json compile model.onnx -o m.mok --preset w4a8");

@@ -55,6 +55,13 @@ fn files_that_are_missing_or_of_no_known_kind() {
 }
 
 #[test]
+fn tables_of_measurements_that_are_wrong() {
+    let desk = desk();
+    desk.put("tuning.txt", "# measured\nsm_90 w4a8s_x1 64x128 1\nsm_80 w4a8s_x1 64x128 1 group 1 1 1 1 4 1 4 2\n");
+    check!("tuning", desk, ["compile model.onnx -o m.mok --tuning tuning.txt", "compile model.onnx -o m.mok --tuning none.txt"]);
+}
+
+#[test]
 fn broken_models() {
     let desk = desk();
     let good = small_model();

@@ -1,7 +1,8 @@
 //! The emulator as a device of the runtime.
 
 use super::{Emulator, Fault};
-use mokume_runtime::gpu::device::{Address, Device, DeviceError, Launch};
+use mokume_runtime::gpu::device::{Address, Device, DeviceError, Launch, Mark};
+use std::time::Instant;
 
 // SAFETY: compiled code and LLVM's objects belong to the emulator alone, and only one thread at a time has it.
 unsafe impl Send for Emulator {}
@@ -39,5 +40,18 @@ impl Device for Emulator {
     }
     fn synchronize(&mut self) -> Result<(), DeviceError> {
         Ok(())
+    }
+    fn mark(&mut self) -> Result<Mark, DeviceError> {
+        self.marks.push(Instant::now());
+        Ok(Mark(self.marks.len() - 1))
+    }
+    fn elapsed_ns(&mut self, from: Mark, to: Mark) -> Result<u64, DeviceError> {
+        match (self.marks.get(from.0), self.marks.get(to.0)) {
+            (Some(from), Some(to)) => Ok(to.duration_since(*from).as_nanos() as u64),
+            _ => Err(DeviceError::Driver("a mark that the emulator does not know".into())),
+        }
+    }
+    fn forget_marks(&mut self) {
+        self.marks.clear();
     }
 }

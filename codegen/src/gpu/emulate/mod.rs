@@ -60,6 +60,7 @@ pub struct Emulator {
     global: Global,
     stacks: Stacks,
     recorder: Option<Recorder>,
+    marks: Vec<std::time::Instant>,
 }
 
 impl Emulator {

@@ -41,6 +41,7 @@ pub fn emit(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
         Kernel::GroupNorm => normalize::emit_group(build, &name),
         Kernel::Resample => resample::emit(build, &name),
         Kernel::BitMatmul(spec) => bit_matmul::emit(build, spec),
+        Kernel::Finish(spec) => bit_matmul::emit_finish(build, spec),
         Kernel::Quantize(spec) => quantize::emit(build, spec),
         Kernel::Range(spec) => quantize::emit_range(build, spec),
     }

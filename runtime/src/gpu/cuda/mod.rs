@@ -29,7 +29,10 @@ pub struct CudaDevice {
     blas: Option<Blas>,
     /// Allocations and their sizes.
     held: BTreeMap<Address, usize>,
+    /// Events, of which the first are marks.
     marks: Vec<sys::CUevent>,
+    /// How many marks there are.
+    marked: usize,
     /// The kernel launched last, for errors that show later.
     last: String,
 }
@@ -72,6 +75,7 @@ impl CudaDevice {
             blas: None,
             held: BTreeMap::new(),
             marks: Vec::new(),
+            marked: 0,
             last: String::new(),
             context,
         };
@@ -173,22 +177,29 @@ impl Device for CudaDevice {
         self.context.bind()?;
         self.batches.end(&self.context)
     }
-    fn mark(&mut self) -> Result<Option<Mark>> {
+    fn mark(&mut self) -> Result<Mark> {
         self.context.bind()?;
         self.batches.end(&self.context)?;
-        let event = check(result::event::create(CUevent_flags::CU_EVENT_DEFAULT), "making an event")?;
-        self.marks.push(event);
+        if self.marked == self.marks.len() {
+            self.marks.push(check(result::event::create(CUevent_flags::CU_EVENT_DEFAULT), "making an event")?);
+        }
+        let number = self.marked;
+        self.marked += 1;
         // SAFETY: event and stream are of the same context.
-        check(unsafe { result::event::record(event, self.context.stream) }, "recording an event")?;
-        Ok(Some(Mark(self.marks.len() - 1)))
+        check(unsafe { result::event::record(self.marks[number], self.context.stream) }, "recording an event")?;
+        Ok(Mark(number))
     }
     fn elapsed_ns(&mut self, from: Mark, to: Mark) -> Result<u64> {
+        if from.0.max(to.0) >= self.marked {
+            return Err(DeviceError::Driver("a mark that the device does not know".into()));
+        }
         self.finish()?;
-        let event = |mark: Mark| self.marks.get(mark.0).copied().ok_or_else(|| DeviceError::Driver("a mark of another device".into()));
-        let (from, to) = (event(from)?, event(to)?);
         // SAFETY: both events were recorded, and everything is done.
-        let milliseconds = check(unsafe { result::event::elapsed(from, to) }, "reading an event")?;
+        let milliseconds = check(unsafe { result::event::elapsed(self.marks[from.0], self.marks[to.0]) }, "reading an event")?;
         Ok((f64::from(milliseconds) * 1e6) as u64)
+    }
+    fn forget_marks(&mut self) {
+        self.marked = 0;
     }
     fn multiply(&mut self, product: &Product) -> Result<bool> {
         let Some(blas) = &self.blas else { return Ok(false) };

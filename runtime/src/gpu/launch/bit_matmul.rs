@@ -4,12 +4,12 @@ use super::{Cx, Result, map, misfit, operand};
 use crate::bit_product::{BitProduct, ByteCode};
 use crate::gpu::abi::MatmulArgs;
 use crate::gpu::arch::Arch;
-use crate::gpu::choose::{CLASSES, choose, ending};
+use crate::gpu::choose::{CLASSES, Choice, choose, class, ending};
 use crate::gpu::kernel::Kernel;
 use crate::gpu::map::{Map, Term};
 use crate::gpu::memory::DeviceTensor;
 use crate::gpu::quantize::{QuantizeArgs, QuantizeSpec, RangeSpec, Source};
-use crate::gpu::spec::{Layout, MatmulSpec};
+use crate::gpu::spec::{FinishSpec, Layout, MatmulSpec};
 use crate::gpu::tuning::Tuning;
 use crate::ops::OpError;
 use mokume_ir::graph::{Graph, Module, Node};
@@ -50,20 +50,30 @@ impl Rows {
     }
 }
 
-/// The kernels of a product on an architecture, for every count of rows.
-pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, rows: &Rows, arch: Arch) -> std::result::Result<Vec<Kernel>, String> {
+/// The kernels chosen for a product, one per class of rows.
+pub(crate) type Choices = [Choice; CLASSES.len()];
+
+/// The kernels of a product on an architecture.
+///
+/// Errors  why no kernel computes it.
+pub(crate) fn choices(module: &Module, graph: &Graph, node: &Node, arch: Arch, tuning: &Tuning) -> std::result::Result<Choices, String> {
     let Op::BitMatmul(op) = &node.op else { return Err("it is no product".into()) };
     let weights = node.inputs.get(1).and_then(|&value| graph.constant(value)).ok_or("its weights are no constant")?;
     let constant = module.constants.get(weights).ok_or("its weights are no constant")?;
     let (Some(quant), &[n, k]) = (constant.ty.elem.quant(), &constant.dims()[..]) else {
         return Err("its weights are no quantized matrix".into());
     };
+    let product = BitProduct::of(&quant, op.a_bits, op.a_levels).ok_or("no kernel has weights with such scales")?;
+    Ok(CLASSES.map(|class| choose(arch, &product, (n, k), class, ending(&op.epilogue).0, tuning)))
+}
+
+/// What the chosen kernels and those around them are.
+pub(crate) fn kernels(op: &BitMatmul, rows: &Rows, choices: &Choices) -> Vec<Kernel> {
     let mut kernels = Vec::new();
-    for class in CLASSES {
-        let spec = spec(op, &quant, (n, k), class, arch)?;
-        let given = op.a_scale != ActScale::Row;
-        kernels.push(Kernel::BitMatmul(spec));
-        kernels.push(Kernel::Quantize(QuantizeSpec::of(&spec, rows.source, op.a_levels, given)));
+    for choice in choices {
+        kernels.push(Kernel::BitMatmul(choice.spec));
+        kernels.extend(choice.finish().map(Kernel::Finish));
+        kernels.push(Kernel::Quantize(QuantizeSpec::of(&choice.spec, rows.source, op.a_levels, op.a_scale != ActScale::Row)));
     }
     if op.a_scale == ActScale::Tensor {
         kernels.push(Kernel::Range(RangeSpec { bits: op.a_bits, levels: op.a_levels }));
@@ -71,13 +81,7 @@ pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, rows: &Rows, 
     if let Some(rest) = rest(op) {
         kernels.extend([true, false].map(|flat| Kernel::Map(rest.with_form(flat))));
     }
-    Ok(kernels)
-}
-
-/// The kernel for `m` rows.
-fn spec(op: &BitMatmul, quant: &QuantType, size: (usize, usize), m: usize, arch: Arch) -> std::result::Result<MatmulSpec, String> {
-    let product = BitProduct::of(quant, op.a_bits, op.a_levels).ok_or("no kernel has weights with such scales")?;
-    Ok(choose(arch, &product, size, m, ending(&op.epilogue).0, &Tuning::default()))
+    kernels
 }
 
 /// What follows the ending: operand 0 is the product.
@@ -105,8 +109,18 @@ fn rest(op: &BitMatmul) -> Option<Map> {
     (!steps.is_empty()).then_some(map)
 }
 
+/// A product as a plan has it.
+#[derive(Clone, Copy)]
+pub(crate) struct Planned<'p> {
+    pub(crate) op: &'p BitMatmul,
+    pub(crate) weights: &'p Weights,
+    pub(crate) rows: &'p Rows,
+    pub(crate) choices: &'p Choices,
+}
+
 /// The product; `inputs` are the operands of the source of its rows, then the others without the weights.
-pub(crate) fn bit_matmul(op: &BitMatmul, weights: &Weights, how: &Rows, inputs: &[DeviceTensor], cx: &mut Cx<'_>) -> Result<DeviceTensor> {
+pub(crate) fn bit_matmul(planned: Planned<'_>, inputs: &[DeviceTensor], cx: &mut Cx<'_>) -> Result<DeviceTensor> {
+    let Planned { op, weights, rows: how, choices } = planned;
     let x = operand(inputs, 0, Elem::F32)?;
     let mut dims = x.dims.to_vec();
     match dims.last_mut() {
@@ -114,19 +128,39 @@ pub(crate) fn bit_matmul(op: &BitMatmul, weights: &Weights, how: &Rows, inputs: 
         _ => return misfit(format!("rows of {} weights and activations {:?}", weights.k, x.dims)),
     }
     let m = dims[..dims.len() - 1].iter().product::<usize>();
-    let spec = spec(op, &weights.quant, (weights.n, weights.k), m, cx.arch).map_err(OpError::unsupported)?;
-    let layout = spec.layout(weights.n, weights.k);
+    let choice = &choices[CLASSES.iter().position(|&most| most == class(m)).unwrap_or_default()];
+    let layout = choice.spec.layout(weights.n, weights.k);
     let y = cx.alloc(&dims, Elem::F32)?;
     if m == 0 {
         return Ok(y);
     }
     let (source, others) = inputs.split_at_checked(how.operands()).ok_or_else(|| OpError::operands("operands are missing"))?;
-    let rows = quantized(op, &spec, &layout, weights, how, (source, m), cx)?;
-    let bias = ending(&op.epilogue).0.bias;
-    let bias = if bias { Some(operand(others, 0, Elem::F32)?) } else { None };
+    let rows = quantized(op, &choice.spec, &layout, weights, how, (source, m), cx)?;
+    let bias = if choice.ending.bias { Some(operand(others, 0, Elem::F32)?) } else { None };
     if bias.is_some_and(|bias| bias.len() != weights.n) {
         return misfit("a bias of another length than there are columns");
     }
+    multiply(choice, &layout, weights, (&rows, m), bias, &y, cx)?;
+    match rest(op) {
+        None => Ok(y),
+        Some(map) => {
+            let others = others[usize::from(bias.is_some())..].iter().cloned();
+            map::run(&map, &std::iter::once(y).chain(others).collect::<Vec<_>>(), &dims, cx)
+        }
+    }
+}
+
+/// Multiplies packed rows, in one launch or by parts along k and what finishes them.
+fn multiply(
+    choice: &Choice,
+    layout: &Layout,
+    weights: &Weights,
+    (rows, m): (&Packed, usize),
+    bias: Option<&DeviceTensor>,
+    y: &DeviceTensor,
+    cx: &mut Cx<'_>,
+) -> Result<()> {
+    let spec = &choice.spec;
     let args = MatmulArgs {
         activations: rows.activations.address(),
         corrections: rows.corrections.address(),
@@ -143,14 +177,13 @@ pub(crate) fn bit_matmul(op: &BitMatmul, weights: &Weights, how: &Rows, inputs: 
         chunks: layout.chunks as u32,
         blocks: layout.blocks as u32,
     };
-    cx.launch_shared(Kernel::BitMatmul(spec), spec.grid(&layout, m, 1), spec.tile.threads(), spec.shared_bytes(), &args.words())?;
-    match rest(op) {
-        None => Ok(y),
-        Some(map) => {
-            let others = others[usize::from(bias.is_some())..].iter().cloned();
-            map::run(&map, &std::iter::once(y).chain(others).collect::<Vec<_>>(), &dims, cx)
-        }
-    }
+    let (grid, threads, shared) = (spec.grid(layout, m, choice.parts), spec.tile.threads(), spec.shared_bytes());
+    let Some(finish) = choice.finish() else { return cx.launch_shared(Kernel::BitMatmul(*spec), grid, threads, shared, &args.words()) };
+    let parts = spec.raw_parts(layout, choice.parts);
+    let sums = cx.alloc(&[parts, m, weights.n], Elem::I32)?;
+    cx.launch_shared(Kernel::BitMatmul(*spec), grid, threads, shared, &MatmulArgs { out: sums.address(), ..args }.words())?;
+    let args = MatmulArgs { activations: sums.address(), chunks: parts as u32, ..args };
+    cx.launch_shared(Kernel::Finish(finish), finish.grid(m, weights.n), FinishSpec::THREADS, 0, &args.words())
 }
 
 /// Packed rows on the device, and what they were packed from: products that read the same rows share them.

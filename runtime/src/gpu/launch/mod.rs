@@ -14,7 +14,6 @@ mod resample;
 mod rotary;
 mod softmax;
 
-use super::arch::Arch;
 use super::device::{Address, Device, DeviceError, Launch};
 use super::kernel::{Kernel, RANK};
 use super::memory::{DeviceTensor, Pool};
@@ -23,7 +22,7 @@ use crate::ops::OpError;
 use crate::ops::layout::strides;
 use mokume_ir::attr::Ints;
 use mokume_ir::diag::Diagnostic;
-use mokume_ir::graph::{Graph, Module, Node};
+use mokume_ir::graph::{Graph, Node};
 use mokume_ir::op::Op;
 use mokume_ir::types::Elem;
 use std::collections::HashMap;
@@ -62,7 +61,6 @@ pub(crate) struct Cx<'x> {
     pub(crate) pool: &'x mut Pool,
     pub(crate) names: &'x mut HashMap<Kernel, String>,
     pub(crate) scope: &'x Scope<'x>,
-    pub(crate) arch: Arch,
     /// The rows that were packed last.
     pub(crate) packed: &'x mut Option<bit_matmul::Packed>,
     /// Where kernels say which node met a wrong value, and the number of this node.
@@ -102,7 +100,7 @@ impl Cx<'_> {
 /// The kernels that a node needs.
 ///
 /// Errors  why no kernel computes it.
-pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, arch: Arch) -> std::result::Result<Vec<Kernel>, String> {
+pub(crate) fn kernels(graph: &Graph, node: &Node) -> std::result::Result<Vec<Kernel>, String> {
     let types = Types { graph, node };
     match &node.op {
         Op::Transpose(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Split(_) | Op::Concat(_) | Op::Pad(_) => movement::kernels(&types),
@@ -117,7 +115,6 @@ pub(crate) fn kernels(module: &Module, graph: &Graph, node: &Node, arch: Arch) -
         Op::Pool(op) => pool::kernels(op, &types),
         Op::GroupNorm(_) => normalize::group_kernels(&types),
         Op::Resize(op) => resample::kernels(op, &types),
-        Op::BitMatmul(_) => bit_matmul::kernels(module, graph, node, &bit_matmul::Rows::PLAIN, arch),
         _ => Err("there is no code for this op".into()),
     }
 }
