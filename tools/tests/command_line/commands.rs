@@ -112,8 +112,22 @@ fn nobody_has_to_read_the_output() {
 #[test]
 fn every_command_and_shell_has_its_help() {
     let desk = Desk::new();
-    for verb in ["compile", "run", "opt", "passes", "inspect", "compare", "bench", "eval ppl", "generate", "doctor", "demo", "completions"]
-    {
+    for verb in [
+        "compile",
+        "run",
+        "opt",
+        "passes",
+        "inspect",
+        "compare",
+        "bench",
+        "eval ppl",
+        "eval tasks",
+        "eval psnr",
+        "generate",
+        "doctor",
+        "demo",
+        "completions",
+    ] {
         let help = stdout(desk.mokume(&format!("{verb} --help")));
         assert!(help.contains(&format!("Usage: mokume {verb} [OPTIONS]")), "{help}");
     }

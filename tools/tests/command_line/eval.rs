@@ -99,3 +99,67 @@ fn perplexity_of_what_does_not_fit() {
         ]
     );
 }
+
+#[test]
+fn questions_are_answered_by_the_likeliest_choice() {
+    let desk = desk();
+    let questions = [
+        r#"{"question": "a", "choices": ["a", "b"], "answer": 0}"#,
+        r#"{"question": "b", "choices": ["a", "b"], "answer": 0}"#,
+        r#"{"question": "c", "choices": ["b", "c c c", "c"], "answer": 1}"#,
+    ];
+    desk.put("questions.jsonl", questions.join("\n"));
+    desk.put("wrong.jsonl", "\n{\"question\": \"a\", \"choices\": [\"a\", \"b\"], \"answer\": 2}\n");
+    desk.put("empty.jsonl", "");
+    check!(
+        "tasks",
+        desk,
+        [
+            "-q eval tasks lm.gir questions.jsonl --tokenizer tokenizer.json --prompt {question}",
+            "-q --json eval tasks lm.gir questions.jsonl --tokenizer tokenizer.json --prompt {question} --limit 2",
+            "-q eval tasks lm.gir wrong.jsonl --tokenizer tokenizer.json",
+            "-q eval tasks lm.gir empty.jsonl --tokenizer tokenizer.json",
+        ]
+    );
+}
+
+/// Every pixel four times, by nearest neighbor.
+const ENLARGER: &str = r#"module "enlarger"
+
+graph @f0 "main"(%0 "x": tensor<1 x 1 x h x w x f32>) -> ("y") {
+  %1 = reshape %0 {allow_zero = false, shape = [1, 1, h, 1, w, 1]} : tensor<1 x 1 x h x 1 x w x 1 x f32>
+  %2 = broadcast %1 {shape = [1, 1, h, 2, w, 2]} : tensor<1 x 1 x h x 2 x w x 2 x f32>
+  %3 = reshape %2 {allow_zero = false, shape = [1, 1, 2*h, 2*w]} : tensor<1 x 1 x 2*h x 2*w x f32>
+  return %3
+}
+"#;
+
+fn gray_png(width: u32, pixels: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, pixels.len() as u32 / width);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+    file
+}
+
+#[test]
+fn enlarged_pictures_are_compared() {
+    let desk = desk();
+    desk.put("enlarger.gir", ENLARGER);
+    for folder in ["pairs", "alone", "other"] {
+        std::fs::create_dir(desk.path(folder)).unwrap();
+        desk.put(&format!("{folder}/dot_LR.png"), gray_png(4, &[10; 16]));
+    }
+    desk.put("pairs/dot_HR.png", gray_png(8, &[11; 64]));
+    desk.put("other/dot_HR.png", gray_png(4, &[11; 16]));
+    check!(
+        "psnr",
+        desk,
+        [
+            "-q eval psnr enlarger.gir --pairs pairs --range bytes",
+            "-q eval psnr enlarger.gir --pairs alone",
+            "-q eval psnr enlarger.gir --pairs other",
+            "-q eval psnr lm.gir --pairs pairs",
+        ]
+    );
+}

@@ -1,6 +1,8 @@
 //! `mokume eval`: how good a model is on data. One file per measure.
 
 pub mod ppl;
+pub mod psnr;
+pub mod tasks;
 
 use crate::cli::options;
 use crate::cli::talk::Talk;
@@ -21,6 +23,8 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Measure {
     Ppl(ppl::Args),
+    Tasks(tasks::Args),
+    Psnr(psnr::Args),
 }
 
 /// Runs the verb.
@@ -30,6 +34,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     crate::cli::compile::use_threads(talk);
     match &args.measure {
         Measure::Ppl(args) => ppl::run(args, talk),
+        Measure::Tasks(args) => tasks::run(args, talk),
+        Measure::Psnr(args) => psnr::run(args, talk),
     }
 }
 

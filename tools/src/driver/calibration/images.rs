@@ -30,10 +30,24 @@ impl Range {
             Range::Unit => pixel / 255.0,
             Range::Bytes => pixel,
             Range::Signed => pixel / 127.5 - 1.0,
-            Range::Imagenet => (pixel / 255.0 - [0.485, 0.456, 0.406][plane]) / [0.229, 0.224, 0.225][plane],
+            Range::Imagenet => (pixel / 255.0 - MEAN[plane]) / DEVIATION[plane],
         }
     }
+    /// The pixel that comes nearest to a value of color `plane`.
+    pub fn pixel(self, value: f32, plane: usize) -> u8 {
+        let pixel = match self {
+            Range::Unit => value * 255.0,
+            Range::Bytes => value,
+            Range::Signed => (value + 1.0) * 127.5,
+            Range::Imagenet => (value * DEVIATION[plane] + MEAN[plane]) * 255.0,
+        };
+        pixel.round() as u8
+    }
 }
+
+/// Of the colors of ImageNet, where white is 1.
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// How a model takes pictures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +164,10 @@ mod tests {
         assert_eq!(Range::Unit.value(255, 0), 1.0);
         assert_eq!((Range::Signed.value(0, 0), Range::Signed.value(255, 0)), (-1.0, 1.0));
         assert!((Range::Imagenet.value(124, 0)).abs() < 0.01);
+        for range in [Range::Unit, Range::Bytes, Range::Signed, Range::Imagenet] {
+            assert!((0..=255).all(|pixel| range.pixel(range.value(pixel, 1), 1) == pixel), "{range:?}");
+        }
+        assert_eq!((Range::Unit.pixel(-1.0, 0), Range::Unit.pixel(2.0, 0)), (0, 255));
     }
 
     #[test]

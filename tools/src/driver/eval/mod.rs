@@ -2,6 +2,8 @@
 
 pub mod likelihood;
 pub mod perplexity;
+pub mod psnr;
+pub mod tasks;
 pub mod windows;
 
 use mokume_ir::diag::Report;
