@@ -109,6 +109,19 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// `a m bᵀ` for every row of `a` and `b`, `[rows, k]`, in f64.
+pub fn forms(a: &[f32], m: &[f64], b: &[f32], k: usize) -> Vec<f64> {
+    let size = (TILE * k).max(1);
+    let tile = |(a, b): (&[f32], &[f32])| {
+        let a: Vec<f64> = a.iter().map(|&x| f64::from(x)).collect();
+        let mut image = vec![0.0; a.len()];
+        tile_multiply_add(1.0, (&a, Layout::Rows(k)), (m, Layout::Rows(k)), k, &mut image, (k, k));
+        let rows = image.chunks(k.max(1)).zip(b.chunks(k.max(1)));
+        rows.map(|(image, b)| image.iter().zip(b).map(|(x, &y)| x * f64::from(y)).sum()).collect::<Vec<f64>>()
+    };
+    a.par_chunks(size).zip(b.par_chunks(size)).flat_map_iter(tile).collect()
+}
+
 /// The lower factor of `a = L Lᵀ`, `[n, n]`, with zeros above; nothing if `a` is not positive definite.
 ///
 /// Reads the lower half of `a`.

@@ -1,7 +1,7 @@
 //! What all rounders minimize, and how far a choice of codes is from it.
 
 use super::lattice::Codes;
-use super::linalg::{cholesky, dot, inverse, product};
+use super::linalg::{cholesky, forms, inverse, product};
 use super::{Format, Moments, RoundError, Weight, check};
 use crate::quantize::round::Grid;
 use rayon::prelude::*;
@@ -76,9 +76,9 @@ impl Problem {
     }
     /// `(q - t) H (q - t)ᵀ` of every row.
     pub fn errors(&self, choice: &Choice) -> Vec<f64> {
-        let miss: Vec<f64> = self.decode(choice).into_iter().zip(&self.target).map(|(q, &t)| f64::from(q) - f64::from(t)).collect();
-        let image = product(&miss, &self.metric, self.cols, self.cols);
-        miss.par_chunks(self.cols.max(1)).zip(image.par_chunks(self.cols.max(1))).map(|(miss, image)| dot(miss, image)).collect()
+        let mut miss = self.decode(choice);
+        miss.iter_mut().zip(&self.target).for_each(|(q, t)| *q -= t);
+        forms(&miss, &self.metric, &miss, self.cols)
     }
     /// The numbers of `choice`.
     pub fn decode(&self, choice: &Choice) -> Vec<f32> {

@@ -2,7 +2,7 @@
 //!
 //! ADMM for `min (x - t) H (x - t)ᵀ` with x on the levels, in the metric `R = r diag(H)`:
 //! `x = t + (u - y - t) R (H + R)⁻¹`, `u = φ(x + y)`, `y += x - u`. φ moves a number towards the nearest level; its strength
-//! λ grows from 0, where it does nothing, to 1, where it rounds.
+//! λ grows from 0, where it does nothing, to 1, where it rounds. Steps of x are lengthened (over-relaxation).
 //!
 //! Source  soft-rounding (arXiv 1508.05046) as the proximal step; a diagonal metric, since inputs differ in size.
 
@@ -32,11 +32,13 @@ pub struct Soft {
     pub look: usize,
     /// Steps of a first, short run, whose codes give the scales of the second; 0 keeps the scales.
     pub first: usize,
+    /// How far past the settled numbers to go: 1 is none, below 2.
+    pub relax: f32,
 }
 
 impl Default for Soft {
     fn default() -> Self {
-        Soft { steps: 120, ramp: 0.9, hold: 0.6, look: 5, first: 40 }
+        Soft { steps: 160, ramp: 0.9, hold: 0.6, look: 5, first: 40, relax: 1.6 }
     }
 }
 
@@ -108,7 +110,7 @@ impl<'p> Drawing<'p> {
         let (mut gap, mut x) = (vec![0f32; self.u.len()], vec![0f32; self.u.len()]);
         for step in 0..soft.steps {
             self.settle(&mut gap, &mut x);
-            self.draw(&x, soft.pull(step));
+            self.draw(&x, soft.pull(step), soft.relax);
             if soft.looks(step) {
                 self.look(&mut gap, &mut x);
             }
@@ -123,15 +125,15 @@ impl<'p> Drawing<'p> {
         x.copy_from_slice(self.target);
         tile_multiply_add(1.0, (gap, Layout::Rows(k)), (self.settling, Layout::Rows(k)), k, x, (k, k));
     }
-    /// `u = φ(x + y)`, `y += x - u`.
-    fn draw(&mut self, x: &[f32], pull: f32) {
+    /// `u = φ(x + y)`, `y += x - u`, where x went on past where it settled.
+    fn draw(&mut self, x: &[f32], pull: f32, relax: f32) {
         let (cols, block, blocks) = (self.problem.cols, self.problem.block(), self.problem.blocks());
         let codes = self.problem.codes;
         let rows = x.chunks(cols).zip(self.u.chunks_mut(cols)).zip(self.y.chunks_mut(cols)).zip(self.lattices.chunks(blocks));
         for (((x, u), y), lattices) in rows {
             for (((x, u), y), &lattice) in x.chunks(block).zip(u.chunks_mut(block)).zip(y.chunks_mut(block)).zip(lattices) {
                 for ((x, u), y) in x.iter().zip(u).zip(y) {
-                    let at = x + *y;
+                    let at = relax * x + (1.0 - relax) * *u + *y;
                     *u = codes.pulled(at, lattice, pull);
                     *y = at - *u;
                 }

@@ -154,7 +154,7 @@ fn weights_on_a_grid_stay() {
 
 #[test]
 fn small_problems_are_solved_nearly_as_well_as_by_trying_everything() {
-    let (rows, cols) = (40, 6);
+    let (rows, cols) = (16, 6);
     let (values, seen) = (noise(5, rows * cols), moments(3, 60, cols));
     let weight = Weight { rows, cols, values: &values };
     let format = format(2, Levels::Odd, 0);

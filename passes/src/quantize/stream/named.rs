@@ -1,6 +1,6 @@
 //! The ways to round by the name that a pipeline gives them.
 
-use crate::quantize::rounder::{Nearest, Rounder};
+use crate::quantize::rounder::{Method, Nearest, Recipe, Rounder, Soft};
 use mokume_ir::diag::{Diagnostic, nearest};
 
 /// Ways to round that need calibration data.
@@ -10,7 +10,17 @@ type Rounders = Vec<Box<dyn Rounder>>;
 type Row = (&'static str, fn() -> Rounders);
 
 /// Every name.
-const NAMES: &[Row] = &[("nearest", Vec::new), ("measured", || vec![Box::new(Nearest {})])];
+const NAMES: &[Row] = &[
+    ("nearest", Vec::new),
+    ("measured", || vec![Box::new(Nearest {})]),
+    ("descent", || ways(Method::Descent)),
+    ("gptq", || ways(Method::Gptq)),
+    ("soft", || ways(Method::Soft(Soft::default()))),
+];
+
+fn ways(method: Method) -> Rounders {
+    Recipe::ways(method).into_iter().map(|recipe| Box::new(recipe) as Box<dyn Rounder>).collect()
+}
 
 /// The ways to round called `name`; none for rounding to nearest, which needs no calibration data.
 ///

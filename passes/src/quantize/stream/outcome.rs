@@ -84,15 +84,19 @@ fn name(graph: &Graph, site: &Site) -> String {
     node.loc.first().map_or_else(|| format!("{} {}", node.op.name(), site.node), str::to_string)
 }
 
+/// What the rounder gives whose scout does best.
 fn best_of(weight: &Weight<'_>, split: &Split, job: &Job<'_>) -> Result<Candidate, Diagnostic> {
-    let mut best: Option<Candidate> = None;
-    for rounder in job.rounders {
-        let found = tried(weight, split, &**rounder, &job.format)?;
-        if best.as_ref().is_none_or(|best| found.score() < best.score()) {
-            best = Some(found);
+    let mut best: Option<(f64, usize)> = None;
+    for (index, rounder) in job.rounders.iter().enumerate().filter(|_| job.rounders.len() > 1) {
+        let scout = rounder.scout();
+        let score = tried(weight, split, scout.as_deref().unwrap_or(&**rounder), &job.format)?.score();
+        if best.is_none_or(|best| score < best.0) {
+            best = Some((score, index));
         }
     }
-    best.ok_or_else(|| Diagnostic::input("quantize::rounder", "there is no way to round"))
+    let chosen = job.rounders.get(best.map_or(0, |best| best.1));
+    let chosen = chosen.ok_or_else(|| Diagnostic::input("quantize::rounder", "there is no way to round"))?;
+    tried(weight, split, &**chosen, &job.format)
 }
 
 fn tried(weight: &Weight<'_>, split: &Split, rounder: &dyn Rounder, format: &Format) -> Result<Candidate, Diagnostic> {
