@@ -64,6 +64,7 @@ fn kernels() -> Vec<Kernel> {
             all.push(Kernel::Attention(Attention { columns: 1 + u32::from(on), causal: on, softcap: !on, mask }));
         }
     }
+    all.extend([1, 2, 64, 576, 1536].map(|block| Kernel::Hadamard { block }));
     all.extend([Kernel::Matmul, Kernel::GroupNorm, Kernel::Resample, Kernel::Conv { bias: true }, Kernel::Conv { bias: false }]);
     all.extend([(false, false), (true, false), (true, true)].map(|(mean, padding)| Kernel::Pool { mean, padding }));
     all

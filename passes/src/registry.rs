@@ -96,6 +96,7 @@ passes! {
     crate::rewrite::recognize_attention::RecognizeAttention, "recognize-attention", "find scaled dot-product attention and what its mask means";
     crate::rewrite::declare_state::DeclareState, "declare-state", "keep past keys and values in the runtime";
     crate::transform::fold_norm::FoldNorm, "fold-norm", "move the gain and bias of norms into the products that read them";
+    crate::transform::center_norm::CenterNorm, "center-norm", "make LayerNorm an RMSNorm by taking the mean out of what writes to its stream";
     crate::transform::rotate::Rotate, "rotate", "rotate activations and weights by Hadamard matrices, so that no channel is much larger than the others";
     crate::quantize::smooth::Smooth, "smooth", "even out the channels of activations, by powers of two, so that eight bits hold them";
     crate::quantize::abq::Abq, "abq", "learn scales, clips and corrections of Llama blocks, then round them (ABQ-LLM)";

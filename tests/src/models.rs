@@ -6,6 +6,8 @@ use mokume::driver::compile;
 use mokume::driver::pipelines::{self, PipelineOptions};
 use mokume::driver::source;
 use mokume_ir::diag::Report;
+use mokume_passes::manager::PipelineReport;
+use mokume_passes::pipeline::Pipeline;
 use mokume_runtime::artifact;
 use mokume_runtime::file;
 use mokume_runtime::session::{Session, SessionOptions};
@@ -42,6 +44,8 @@ pub struct Judged {
     pub bytes: u64,
     /// Seconds to compile.
     pub compile_seconds: f64,
+    /// What every pass did.
+    pub passes: PipelineReport,
     /// Per reference: how far its outputs are.
     pub worst: Vec<Worst>,
     /// Per reference: median milliseconds of a run.
@@ -99,18 +103,24 @@ impl Model {
     pub fn references(&self) -> Result<Vec<Reference>, Report> {
         self.references.iter().map(|path| read_reference(path)).collect()
     }
-    /// Compiles through `pipeline` for this machine and judges every reference run. The first reference calibrates.
+    /// Compiles as `preset` says for this machine and judges every reference run. The first reference calibrates.
     ///
     /// Errors  when the model does not compile or run.
     pub fn judge(&self, preset: &str, repeat: usize, threads: usize) -> Result<Judged, Report> {
+        self.judge_pipeline(&compile::pipeline(None, Some(preset))?, repeat, threads)
+    }
+    /// As [`Model::judge`], through `pipeline`.
+    ///
+    /// Errors  as [`Model::judge`].
+    pub fn judge_pipeline(&self, pipeline: &Pipeline, repeat: usize, threads: usize) -> Result<Judged, Report> {
         let references = self.references()?;
         let scratch = tempfile::tempdir().map_err(|e| file::unwritable(Path::new("a temporary folder"), &e))?;
         let artifact_path = scratch.path().join("model.mok");
         let start = Instant::now();
-        let bytes = self.compile(preset, &references, scratch.path(), &artifact_path)?;
+        let (bytes, passes) = self.compile(pipeline, &references, scratch.path(), &artifact_path)?;
         let compile_seconds = start.elapsed().as_secs_f64();
         let program = Arc::new(artifact::read(&artifact_path, &artifact::ReadOptions::default())?);
-        let mut judged = Judged { bytes, compile_seconds, worst: Vec::new(), milliseconds: Vec::new() };
+        let mut judged = Judged { bytes, compile_seconds, passes, worst: Vec::new(), milliseconds: Vec::new() };
         for reference in &references {
             let mut session = Session::new(program.clone(), SessionOptions { threads, ..Default::default() })?;
             let mut runs = (0..repeat.max(1)).map(|_| reference.run(&mut session)).collect::<Result<Vec<_>, _>>()?;
@@ -122,7 +132,13 @@ impl Model {
         }
         Ok(judged)
     }
-    fn compile(&self, preset: &str, references: &[Reference], scratch: &Path, artifact: &Path) -> Result<u64, Report> {
+    fn compile(
+        &self,
+        pipeline: &Pipeline,
+        references: &[Reference],
+        scratch: &Path,
+        artifact: &Path,
+    ) -> Result<(u64, PipelineReport), Report> {
         let mut options = PipelineOptions::default();
         if let Some(first) = references.first() {
             let calibration = scratch.join("calibration.npz");
@@ -130,8 +146,8 @@ impl Model {
             options.calibration.files.push(calibration);
         }
         let mut module = source::open_graph(&self.path)?;
-        pipelines::apply(&mut module, &compile::pipeline(None, Some(preset))?, &options, &mut |_, _, _| {})?;
-        Ok(compile::write_artifact(module, &compile::target("native")?, artifact)?.bytes)
+        let report = pipelines::apply(&mut module, pipeline, &options, &mut |_, _, _| {})?;
+        Ok((compile::write_artifact(module, &compile::target("native")?, artifact)?.bytes, report))
     }
 }
 

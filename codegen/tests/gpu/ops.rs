@@ -160,6 +160,13 @@ fn rotations() {
 }
 
 #[test]
+fn hadamard_transforms() {
+    for (block, last) in [(1, 3), (2, 6), (12, 24), (64, 192), (512, 512), (576, 576), (1536, 1536)] {
+        check(Hadamard { block }, &[floats(&[3, last], 1)], EXACT);
+    }
+}
+
+#[test]
 fn products() {
     let matmul = |transpose_a, transpose_b| Matmul { transpose_a, transpose_b };
     for (m, n, k) in [(1, 1, 1), (5, 33, 17), (17, 16, 40), (3, 70, 129)] {

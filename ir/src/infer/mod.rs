@@ -126,6 +126,7 @@ fn outputs(cx: &Cx<'_>) -> Result<Vec<Type>, InferError> {
         Op::GridSample(_) => one(resample::grid_sample(cx)),
         Op::NonMaxSuppression(_) => one(resample::non_max_suppression(cx)),
         Op::RoiAlign(op) => one(resample::roi_align(cx, op)),
+        Op::Hadamard(op) => one(normalize::hadamard(cx, op)),
         Op::Softmax(op) => one(normalize::along_axis(cx, op.axis)),
         Op::LogSoftmax(op) => one(normalize::along_axis(cx, op.axis)),
         Op::Hardmax(op) => one(normalize::along_axis(cx, op.axis)),

@@ -1,7 +1,8 @@
-//! Softmax and normalizations: the type stays.
+//! Softmax, normalizations and rotations: the type stays.
 
 use super::cx::{Cx, Result};
-use crate::op::{GroupNorm, LocalResponseNorm};
+use crate::hadamard;
+use crate::op::{GroupNorm, Hadamard, LocalResponseNorm};
 use crate::types::Type;
 use std::ops::RangeInclusive;
 
@@ -48,6 +49,20 @@ pub(super) fn group_norm(cx: &Cx<'_>, op: &GroupNorm) -> Result<Type> {
         return cx.fail(format!("{} channels in {} groups", dims[1], op.groups));
     }
     Ok(x.clone().into())
+}
+
+/// Blocks of the last axis, of an order that has a Hadamard matrix.
+pub(super) fn hadamard(cx: &Cx<'_>, op: &Hadamard) -> Result<Type> {
+    cx.count(1..=1)?;
+    let x = cx.float(0)?;
+    let dims = cx.rank_in(0, 1..=usize::MAX)?;
+    if usize::try_from(op.block).ok().and_then(hadamard::Hadamard::new).is_none() {
+        return cx.fail(format!("no Hadamard matrix of order {} is known", op.block));
+    }
+    match dims.and_then(|dims| dims.last()?.known()) {
+        Some(size) if size % op.block != 0 => cx.fail(format!("a last axis of {size} in blocks of {}", op.block)),
+        _ => Ok(x.clone().into()),
+    }
 }
 
 pub(super) fn local_response_norm(cx: &Cx<'_>, op: &LocalResponseNorm) -> Result<Type> {

@@ -413,6 +413,12 @@ ops! {
     }
     /// silu(gate) * up. (gate, up)
     Swiglu = "swiglu" {}
+    /// Every block of the last axis times H/√block, where H is the symmetric Hadamard matrix of that order
+    /// ([`Hadamard`](crate::hadamard::Hadamard)): its own inverse. (x)
+    Hadamard = "hadamard" {
+        /// Elements of a block; the last axis is a multiple of it.
+        block: i64,
+    }
     /// Recurrent layer, ONNX LSTM-14, GRU-14, RNN-14 with layout 0: Y, Y_h and, for LSTM, Y_c.
     /// (x, w, r) then, as flagged: bias, lengths, initial_h, initial_c, peephole.
     Recurrent = "recurrent" {

@@ -5,6 +5,8 @@
 //!
 //! `r1`  the residual streams: values that sums connect, with the embeddings, products and norms at their borders.
 //! `r2`  values of attention, per head, between the product that gives them and the product that reads what is attended to.
+//! `r3`  queries and keys of attention, per head, when they are computed: `hadamard` nodes, whose effects on scores cancel.
+//! `r4`  what nonlinear functions give to products, such as the input of a down projection: a `hadamard` node, merged into the weight.
 //!
 //! Legal when  products with constant f32 weights, tables and constants are all that writes or reads the channels, norms among them have
 //!             uniform gains (`fold-norm`), and what is kept between runs is declared state. Otherwise a remark says what is in
@@ -13,6 +15,7 @@
 //! Cost        O(weights log width).
 //! Source      Ashkboos et al., "QuaRot", 2024; Liu et al., "SpinQuant", 2024 (names of the rotations).
 
+use super::online;
 use super::region::{self, Norms, Obstacle, Rules};
 use super::vectors::{Mapped, map_slot};
 use crate::canonicalize::dce::release_constants;
@@ -34,6 +37,10 @@ options! {
         r1: bool = true,
         /// rotate values of attention, per head
         r2: bool = true,
+        /// rotate queries and keys of attention when they are computed
+        r3: bool = false,
+        /// rotate what nonlinear functions give to products when it is computed
+        r4: bool = true,
         /// of the random signs
         seed: u64 = 0,
     }
@@ -46,6 +53,12 @@ impl Pass for Rotate {
         }
         if self.r2 {
             self.rotate_regions(editor, cx, value_seed, Norms::Foreign);
+        }
+        if self.r3 {
+            online::rotate_keys(editor, cx)?;
+        }
+        if self.r4 {
+            online::rotate_products(editor, cx)?;
         }
         Ok(())
     }

@@ -54,6 +54,11 @@ pub enum Kernel {
         /// There is a bias.
         bias: bool,
     },
+    /// Every block of f32 elements times a Hadamard matrix.
+    Hadamard {
+        /// Elements of a block.
+        block: u32,
+    },
     /// Rotary position embedding of f32.
     Rotary {
         /// Pairs are neighbors.
@@ -127,6 +132,7 @@ impl Kernel {
             Kernel::Norm { center, bias } => {
                 format!("{}{}", if *center { "layer_norm" } else { "rms_norm" }, if *bias { "_bias" } else { "" })
             }
+            Kernel::Hadamard { block } => format!("hadamard_{block}"),
             Kernel::Rotary { interleaved, whole } => {
                 format!("rotary_{}_{}", if *interleaved { "neighbors" } else { "halves" }, if *whole { "whole" } else { "half" })
             }

@@ -40,6 +40,7 @@ pub mod fft;
 mod fuzz;
 pub mod gemm;
 mod gemv;
+pub mod hadamard;
 pub mod matmul;
 pub mod normalize;
 pub mod operands;

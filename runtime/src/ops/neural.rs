@@ -2,8 +2,8 @@
 //! quantized arithmetic.
 
 use super::{
-    OpContext, OpError, attention, bit, conv, conv_transpose, matmul, normalize, pool, quantize, real, recurrent, resample, roi_align,
-    rotary, signal, softmax,
+    OpContext, OpError, attention, bit, conv, conv_transpose, hadamard, matmul, normalize, pool, quantize, real, recurrent, resample,
+    roi_align, rotary, signal, softmax,
 };
 use crate::tensor::Tensor;
 use mokume_ir::op::Op;
@@ -42,6 +42,7 @@ fn function(op: &Op) -> Option<Function<'_>> {
         RoiAlign => roi_align::roi_align,
         Dft => signal::dft,
         Stft => signal::stft,
+        Hadamard => hadamard::hadamard,
         Softmax => softmax::softmax,
         LogSoftmax => softmax::log_softmax,
         Hardmax => softmax::hardmax,

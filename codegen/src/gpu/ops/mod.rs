@@ -5,6 +5,7 @@ mod conv;
 mod convert;
 mod emit;
 mod function;
+mod hadamard;
 mod index;
 mod map;
 mod math;
@@ -33,6 +34,7 @@ pub fn emit(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
         Kernel::Reduce { kind, elem } => reduce::emit(build, &name, *kind, *elem),
         Kernel::Softmax { log } => softmax::emit(build, &name, *log),
         Kernel::Norm { center, bias } => normalize::emit(build, &name, *center, *bias),
+        Kernel::Hadamard { block } => hadamard::emit(build, &name, *block),
         Kernel::Rotary { interleaved, whole } => rotary::emit(build, &name, *interleaved, *whole),
         Kernel::Attention(config) => attention::emit(build, &name, config),
         Kernel::Matmul => matmul::emit(build, &name),

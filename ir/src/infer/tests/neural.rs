@@ -11,6 +11,10 @@ fn normalizations() {
     check("rms_norm {axis = 1, epsilon = 1e-5}", &["b x 4 x f32", "5 x f32"], "rms_norm: sizes 4 and 5 do not broadcast");
     check("group_norm {groups = 2, epsilon = 1e-5}", &["n x 8 x h x f32", "8 x f32", "8 x f32"], "n x 8 x h x f32");
     check("group_norm {groups = 3, epsilon = 1e-5}", &["n x 8 x h x f32", "8 x f32", "8 x f32"], "group_norm: 8 channels in 3 groups");
+    check("hadamard {block = 12}", &["b x 24 x f32"], "b x 24 x f32");
+    check("hadamard {block = 8}", &["b x n x f32"], "b x n x f32");
+    check("hadamard {block = 16}", &["b x 24 x f32"], "hadamard: a last axis of 24 in blocks of 16");
+    check("hadamard {block = 6}", &["b x 24 x f32"], "hadamard: no Hadamard matrix of order 6 is known");
     check("local_response_norm {size = 5, alpha = 0.1, beta = 0.75, bias = 1.0}", &["n x 8 x h x f32"], "n x 8 x h x f32");
 }
 

@@ -12,7 +12,7 @@ mod reduce;
 mod window;
 
 use super::decompose::dims;
-use super::expr::Expr;
+use super::expr::{Expr, apply};
 use mokume_ir::dim::Dim;
 use mokume_ir::graph::{Graph, Node};
 use mokume_ir::ids::ValueId;
@@ -86,6 +86,7 @@ pub(super) fn backward(node: &Seen<'_>) -> Result<Parts, String> {
         Op::Cumulative(op) => reduce::cumulative(node, op),
         Op::Softmax(op) => reduce::softmax(node, op.axis),
         Op::LogSoftmax(op) => reduce::log_softmax(node, op.axis),
+        Op::Hadamard(op) => Ok(node.first(apply(op.clone(), [node.g()?]))),
         Op::Matmul(op) => product::matmul(node, op),
         Op::Conv(op) => product::conv(node, op),
         Op::ConvTranspose(op) => product::conv_transpose(node, op),

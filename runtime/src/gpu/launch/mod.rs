@@ -3,6 +3,7 @@
 mod attention;
 pub(crate) mod bit_matmul;
 mod conv;
+mod hadamard;
 mod index;
 pub(crate) mod map;
 mod matmul;
@@ -108,6 +109,7 @@ pub(crate) fn kernels(graph: &Graph, node: &Node) -> std::result::Result<Vec<Ker
         Op::Reduce(op) => reduce::kernels(op, &types),
         Op::Softmax(_) | Op::LogSoftmax(_) => softmax::kernels(&types),
         Op::LayerNorm(_) | Op::RmsNorm(_) => normalize::kernels(&types),
+        Op::Hadamard(op) => hadamard::kernels(op, &types),
         Op::Rotary(op) => rotary::kernels(op, &types),
         Op::Attention(op) => attention::kernels(op, &types),
         Op::Matmul(_) => matmul::kernels(&types),
@@ -133,6 +135,7 @@ pub(crate) fn run(op: &Op, inputs: &[DeviceTensor], dims: &[Vec<usize>], cx: &mu
         Op::LogSoftmax(op) => vec![softmax::softmax(op.axis, true, inputs, cx)?],
         Op::LayerNorm(op) => vec![normalize::norm((op.axis, op.epsilon, true), inputs, cx)?],
         Op::RmsNorm(op) => vec![normalize::norm((op.axis, op.epsilon, false), inputs, cx)?],
+        Op::Hadamard(op) => vec![hadamard::hadamard(op, inputs, cx)?],
         Op::Rotary(op) => vec![rotary::rotary(op, inputs, cx)?],
         Op::Attention(op) => vec![attention::attention(op, inputs, cx)?],
         Op::Matmul(op) => vec![matmul::matmul(op, inputs, cx)?],
