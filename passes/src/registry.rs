@@ -98,6 +98,7 @@ passes! {
     crate::transform::fold_norm::FoldNorm, "fold-norm", "move the gain and bias of norms into the products that read them";
     crate::transform::center_norm::CenterNorm, "center-norm", "make LayerNorm an RMSNorm by taking the mean out of what writes to its stream";
     crate::transform::rotate::Rotate, "rotate", "rotate activations and weights by Hadamard matrices, so that no channel is much larger than the others";
+    crate::transform::equalize::Equalize, "equalize", "even out the channels between convolutions, so that one scale fits all of them";
     crate::quantize::smooth::Smooth, "smooth", "even out the channels of activations, by powers of two, so that eight bits hold them";
     crate::quantize::abq::Abq, "abq", "learn scales, clips and corrections of Llama blocks, then round them (ABQ-LLM)";
     crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";

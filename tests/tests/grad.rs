@@ -188,6 +188,7 @@ fn reductions() {
         check_op("softmax", Softmax { axis }, &[(&[2, 3, 4], -2.0, 2.0)]);
         check_op("log_softmax", LogSoftmax { axis }, &[(&[2, 3, 4], -2.0, 2.0)]);
     }
+    check_op("hadamard", Hadamard { block: 12 }, &[(&[2, 24], -2.0, 2.0)]);
 }
 
 #[test]

@@ -32,6 +32,8 @@ const LLAMA: &[(&str, Expect)] = &[
     ("fold-norm,rotate{r2=false,r4=false}", All(1)),
     ("fold-norm,rotate{r1=false,r4=false}", All(5)),
     ("fold-norm,rotate{r3=true,seed=7}", All(16)),
+    ("smooth", All(15)),
+    ("smooth{exact=false,search=true,values=true,keys=true}", All(25)),
 ];
 
 /// A network with norms after its sums and GELU between its products.
@@ -42,6 +44,7 @@ const BERT: &[(&str, Expect)] = &[
     ("center-norm,rotate{r2=false,r4=false}", Part(0, &["with a gain per channel", "`layer_norm` reads it"])),
     ("rotate{r1=false,r4=false}", All(6)),
     ("rotate{r1=false,r2=false}", All(6)),
+    ("smooth{values=true,keys=true}", Part(0, &["a factor does not pass it"])),
 ];
 
 #[test]
@@ -52,6 +55,11 @@ fn small_llama() {
 #[test]
 fn sentence_encoder() {
     check("minilm", BERT);
+}
+
+#[test]
+fn residual_network() {
+    check("opennsfw", &[("equalize", All(30))]);
 }
 
 #[test]

@@ -79,9 +79,11 @@ fn keys(editor: &Editor<'_>, id: NodeId) -> Result<(Keys, Hadamard), String> {
             false => Ok((Keys { value, reader: id, operand: 1 }, hadamard)),
         };
     };
-    let [past, new] = node.inputs[..] else { return Err(format!("they are joined, at {node}")) };
-    let (Def::Input(input), [..]) = (editor[past].def, &editor[value].uses[..]) else { return Err(format!("they are joined, at {node}")) };
-    let state = editor.states.iter().find(|state| state.input == input).map(|state| state.output);
+    let joined = || Err(format!("they are joined, at {node}"));
+    let [past, new] = node.inputs[..] else { return joined() };
+    let Def::Input(input) = editor[past].def else { return joined() };
+    let given = |output: u32| editor.outputs()[output as usize].value == value;
+    let state = editor.states.iter().find(|state| state.input == input).map(|state| state.output).filter(|&output| given(output));
     let fits = |usage: &Use| match *usage {
         Use::Output(output) => state == Some(output),
         Use::Operand(reader, operand) => reader == id && operand == 1,
