@@ -6,7 +6,7 @@ mod toolkit;
 
 use inkwell::context::Context;
 use mokume_codegen::gpu::{Build, ops, ptx};
-use mokume_ir::op::{ActivationKind, BinaryKind, ReduceKind, UnaryKind};
+use mokume_ir::op::{ActivationKind, BinaryKind, ReduceKind, ScatterKind, UnaryKind};
 use mokume_ir::types::Elem;
 use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::kernel::{Attention, Kernel, Mask};
@@ -40,7 +40,7 @@ fn maps() -> Vec<Kernel> {
     for kind in [BinaryKind::Add, BinaryKind::Div, BinaryKind::Pow, BinaryKind::Max, BinaryKind::Le] {
         all.extend(map(vec![Elem::F32; 2], Term::Binary(kind, 0, 1)));
     }
-    for elem in [Elem::I64, Elem::I32, Elem::U8, Elem::I8, Elem::Bool] {
+    for elem in [Elem::I64, Elem::I32, Elem::U8, Elem::I8, Elem::Bool, Elem::F16, Elem::BF16] {
         all.extend(map(vec![elem], Term::Cast(Elem::F32, 0)));
         all.extend(map(vec![Elem::F32], Term::Cast(elem, 0)));
     }
@@ -65,6 +65,17 @@ fn kernels() -> Vec<Kernel> {
         }
     }
     all.extend([1, 2, 64, 576, 1536].map(|block| Kernel::Hadamard { block }));
+    for (largest, elem) in [(true, Elem::F32), (false, Elem::F32), (true, Elem::I32)] {
+        all.extend([false, true].map(|last| Kernel::ArgReduce { largest, last, elem }));
+        all.push(Kernel::TopK { largest, elem });
+    }
+    for (product, elem) in [(false, Elem::F32), (true, Elem::I64)] {
+        all.extend([false, true].map(|on| Kernel::Cumulative { product, exclusive: on, reverse: on, elem }));
+    }
+    for kind in [ScatterKind::None, ScatterKind::Add, ScatterKind::Max] {
+        all.extend([Elem::F32, Elem::I64].map(|elem| Kernel::ScatterElements { kind, elem, wide: elem == Elem::F32 }));
+        all.push(Kernel::ScatterNd { kind, elem: Elem::F32 });
+    }
     all.extend([Kernel::Matmul, Kernel::GroupNorm, Kernel::Resample, Kernel::Conv { bias: true }, Kernel::Conv { bias: false }]);
     all.extend([(false, false), (true, false), (true, true)].map(|(mean, padding)| Kernel::Pool { mean, padding }));
     all

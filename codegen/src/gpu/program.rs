@@ -53,13 +53,18 @@ pub fn weights(module: &Module) -> Result<BTreeMap<ConstId, DeviceWeights>, Repo
     let mut packed = BTreeMap::new();
     let graph = module.main();
     for node in graph.node_ids().map(|id| &graph[id]) {
-        let Op::BitMatmul(op) = &node.op else { continue };
-        let refused =
-            |why: &str| Diagnostic::unsupported("gpu::op", format!("bit_matmul has no device kernel: {why}")).at(node.loc.to_string());
+        let (bits, levels) = match &node.op {
+            Op::BitMatmul(op) => (op.a_bits, op.a_levels),
+            Op::BitConv(op) => (op.a_bits, op.a_levels),
+            _ => continue,
+        };
+        let refused = |why: &str| {
+            Diagnostic::unsupported("gpu::op", format!("{} has no device kernel: {why}", node.op.name())).at(node.loc.to_string())
+        };
         let id = node.inputs.get(1).and_then(|&value| graph.constant(value)).ok_or_else(|| refused("its weights are no constant"))?;
         let constant = &module.constants[id];
         let quant = constant.ty.elem.quant().ok_or_else(|| refused("its weights are not quantized"))?;
-        let product = BitProduct::of(&quant, op.a_bits, op.a_levels).ok_or_else(|| refused("no kernel has weights with such scales"))?;
+        let product = BitProduct::of(&quant, bits, levels).ok_or_else(|| refused("no kernel has weights with such scales"))?;
         crate::lower::check_product(&node.op, constant, &product).map_err(|why| refused(&why))?;
         packed.entry(id).or_insert_with(|| laid_out(&pack_all(&product, constant)));
     }

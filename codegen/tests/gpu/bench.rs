@@ -1,5 +1,6 @@
 //! Runs graphs on the CPU and in the emulator, and compares.
 
+use super::recording;
 use mokume_codegen::gpu::program;
 use mokume_ir::constant::Constant;
 use mokume_ir::edit::Editor;
@@ -45,6 +46,8 @@ fn random(count: usize, seed: u64) -> impl Iterator<Item = u64> {
 }
 
 const ARCH: Arch = Arch::Sm90a;
+/// Launches of a kernel that are recorded.
+const RECORDED: usize = 2;
 
 /// Sessions of a module on the CPU and in the emulator.
 pub fn sessions(module: Module) -> (Session, Session) {
@@ -53,7 +56,8 @@ pub fn sessions(module: Module) -> (Session, Session) {
 
 /// [`sessions`] with kernels chosen by a table.
 fn sessions_by(module: Module, tuning: Tuning) -> (Session, Session) {
-    let device = program::emulator(&module, ARCH, &tuning).unwrap_or_else(|report| panic!("{report}"));
+    let mut device = program::emulator(&module, ARCH, &tuning).unwrap_or_else(|report| panic!("{report}"));
+    recording::attach_all(&mut device, &[ARCH], RECORDED);
     let device_code = DeviceCode { weights: program::weights(&module).unwrap(), tuning, ..DeviceCode::default() };
     let program = Arc::new(Program::unloaded(module, Kernels { device: device_code, ..Kernels::default() }));
     let cpu = Session::new(program.clone(), SessionOptions { threads: 1, ..Default::default() }).unwrap();

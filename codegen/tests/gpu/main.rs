@@ -4,3 +4,6 @@
 mod bench;
 mod ops;
 mod programs;
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "../recording/mod.rs"]
+mod recording;

@@ -1,6 +1,7 @@
 //! One op at a time, odd sizes included.
 
 use super::bench::{bools, check, check_by, check_with, floats, ints};
+use half::{bf16, f16};
 use mokume_ir::attr::Ints;
 use mokume_ir::constant::Constant;
 use mokume_ir::op::*;
@@ -132,6 +133,99 @@ fn reductions() {
 }
 
 #[test]
+fn orders() {
+    let x = Tensor::f32s(
+        &[2, 3, 5],
+        &[
+            1.0,
+            4.0,
+            4.0,
+            -2.0,
+            0.0,
+            f32::NAN,
+            7.0,
+            f32::NAN,
+            2.0,
+            9.0,
+            -0.0,
+            0.0,
+            -1.0,
+            0.0,
+            -0.0, //
+            f32::INFINITY,
+            3.0,
+            -8.0,
+            f32::NEG_INFINITY,
+            3.0,
+            1e-40,
+            -1e-40,
+            0.0,
+            5.5,
+            5.5,
+            -3.0,
+            -3.0,
+            -3.0,
+            -3.0,
+            -4.0,
+        ],
+    );
+    let i = Tensor::of(&[3, 4], Elem::I32, &[5i32, i32::MIN, i32::MAX, 5, -1, -1, 0, 0, 7, 7, 7, 7]);
+    for (largest, last) in [(true, false), (true, true), (false, false), (false, true)] {
+        for axis in [0, 1, -1] {
+            check(ArgReduce { largest, axis, keep_dims: last, last }, std::slice::from_ref(&x), EXACT);
+        }
+        check(ArgReduce { largest, axis: 1, keep_dims: false, last }, std::slice::from_ref(&i), EXACT);
+        check(ArgReduce { largest, axis: 0, keep_dims: false, last }, &[floats(&[1000], 5)], EXACT);
+        for (k, axis, x) in [(2, 2, x.clone()), (3, 1, x.clone()), (4, 1, i.clone()), (17, 0, floats(&[300], 3)), (0, 1, x.clone())] {
+            check(TopK { k: Ints::of([k]), axis, largest, sorted: true }, &[x], EXACT);
+        }
+    }
+}
+
+#[test]
+fn running_sums() {
+    for (product, exclusive, reverse) in [(false, false, false), (false, true, false), (true, false, true), (true, true, true)] {
+        for axis in [0, 1, -1] {
+            let op = Cumulative { axis: Ints::of([axis]), product, exclusive, reverse };
+            check(op.clone(), &[floats(&[3, 4, 5], 1)], EXACT);
+            check(op, &[ints(&[2, 7, 3], 9, 2)], EXACT);
+        }
+    }
+}
+
+#[test]
+fn scatters() {
+    let x = floats(&[4, 5, 3], 1);
+    for kind in [ScatterKind::None, ScatterKind::Add, ScatterKind::Mul, ScatterKind::Min, ScatterKind::Max] {
+        check(ScatterElements { axis: 1, kind }, &[x.clone(), ints(&[3, 7, 2], 5, 2), floats(&[3, 7, 2], 3)], EXACT);
+        check(
+            ScatterElements { axis: 0, kind },
+            &[ints(&[6], 50, 1), Tensor::of(&[3], Elem::I32, &[-1i32, 2, -1]), ints(&[3], 50, 4)],
+            EXACT,
+        );
+        check(ScatterNd { kind }, &[x.clone(), Tensor::i64s(&[3, 2], &[1, -1, 0, 2, 1, 4]), floats(&[3, 3], 5)], EXACT);
+        check(ScatterNd { kind }, &[x.clone(), ints(&[2, 2, 1], 4, 6), floats(&[2, 2, 5, 3], 7)], EXACT);
+    }
+    check(ScatterNd { kind: ScatterKind::None }, &[bools(&[4, 2], 1), ints(&[3, 2], 2, 8), bools(&[3], 2)], EXACT);
+}
+
+#[test]
+fn floats_of_16_bits() {
+    let numbers: Vec<f32> = floats(&[500], 1).slice::<f32>().iter().enumerate().map(|(i, x)| x * 2f32.powi(i as i32 % 50 - 30)).collect();
+    let special =
+        [f32::NAN, f32::INFINITY, -0.0, 65504.0, 65519.9, 65520.0, -7e4, 2f32.powi(-25), 2f32.powi(-24), 6e-8, 6.1e-5, 1e-40, 3e38];
+    let x = Tensor::f32s(&[513], &[&numbers[..], &special[..]].concat());
+    let codes = || 0..=u16::MAX;
+    let (f16s, bf16s): (Vec<f16>, Vec<bf16>) = (codes().map(f16::from_bits).collect(), codes().map(bf16::from_bits).collect());
+    let all = [Tensor::of(&[1 << 16], Elem::F16, &f16s), Tensor::of(&[1 << 16], Elem::BF16, &bf16s)];
+    for (elem, all) in [Elem::F16, Elem::BF16].into_iter().zip(&all) {
+        check(Cast { to: elem, saturate: true }, std::slice::from_ref(&x), EXACT);
+        check(Cast { to: Elem::F32, saturate: true }, std::slice::from_ref(all), EXACT);
+        check(Cast { to: elem, saturate: true }, &[ints(&[40], 100_000, 3)], EXACT);
+    }
+}
+
+#[test]
 fn softmax_and_norms() {
     for dims in [vec![3, 130], vec![2, 3, 5]] {
         for axis in [-1, 0] {
@@ -251,6 +345,48 @@ fn products_by_measured_kernels() {
             check_by(op, &inputs, Some((1, weights)), tuning.clone(), CLOSE);
         }
     }
+}
+
+#[test]
+fn quantized_convolutions() {
+    let conv = |strides: &[i64], dilations: &[i64], pads: &[i64], kernel: &[i64]| BitConv {
+        kernel: kernel.to_vec(),
+        strides: strides.to_vec(),
+        dilations: dilations.to_vec(),
+        pads: pads.to_vec(),
+        auto_pad: AutoPad::Explicit,
+        groups: 1,
+        a_bits: 8,
+        a_levels: Levels::Signed,
+        a_scale: ActScale::Tensor,
+        static_scale: 0.02,
+        static_zero: 0,
+        epilogue: vec![],
+    };
+    let block = Granularity::Block { axis: 0, along: 1, size: 32 };
+    let x = floats(&[2, 5, 7, 9], 1);
+    let same = conv(&[1, 1], &[1, 1], &[1; 4], &[3, 3]);
+    check_with(
+        same.clone(),
+        std::slice::from_ref(&x),
+        Some((1, quantized(&[12, 45], 8, Levels::Signed, Granularity::Axis(0), false))),
+        EXACT,
+    );
+    check_with(same.clone(), std::slice::from_ref(&x), Some((1, quantized(&[7, 45], 4, Levels::Unsigned, block, true))), CLOSE);
+    let strided = BitConv {
+        a_scale: ActScale::Static,
+        a_levels: Levels::Unsigned,
+        static_zero: 96,
+        ..conv(&[2, 1], &[1, 2], &[1, 2, 0, 1], &[3, 2])
+    };
+    check_with(strided, std::slice::from_ref(&x), Some((1, quantized(&[9, 30], 4, Levels::Odd, Granularity::Axis(0), false))), EXACT);
+    let line = BitConv { a_bits: 4, ..conv(&[3], &[1], &[2, 1], &[4]) };
+    check_with(line, &[floats(&[1, 6, 40], 2)], Some((1, quantized(&[17, 24], 2, Levels::Odd, Granularity::Axis(0), false))), EXACT);
+    let ended = BitConv { epilogue: vec![Epilogue::Bias, Epilogue::Relu, Epilogue::Add], ..same.clone() };
+    let weights = || Some((1, quantized(&[8, 45], 4, Levels::Signed, Granularity::Axis(0), false)));
+    check_with(ended, &[x.clone(), floats(&[8], 3), floats(&[2, 8, 7, 9], 4)], weights(), CLOSE);
+    let late = BitConv { epilogue: vec![Epilogue::Mul, Epilogue::Bias, Epilogue::Gelu], ..same };
+    check_with(late, &[x, floats(&[2, 8, 7, 9], 4), floats(&[8], 3)], weights(), CLOSE);
 }
 
 #[test]

@@ -9,7 +9,14 @@ const EVERY: usize = 5;
 
 /// Has the launches of case number `turn` recorded in `$MOKUME_GPU_CASES`, if that is set.
 pub fn attach(device: &mut Emulator, turn: usize, archs: &[Arch]) {
-    if let Some(folder) = std::env::var_os("MOKUME_GPU_CASES").filter(|_| turn.is_multiple_of(EVERY)) {
-        device.record(&PathBuf::from(folder), archs);
+    if turn.is_multiple_of(EVERY) {
+        attach_all(device, archs, usize::MAX);
+    }
+}
+
+/// Has launches recorded, of every kernel at most `most`.
+pub fn attach_all(device: &mut Emulator, archs: &[Arch], most: usize) {
+    if let Some(folder) = std::env::var_os("MOKUME_GPU_CASES") {
+        device.record(&PathBuf::from(folder), archs, most);
     }
 }

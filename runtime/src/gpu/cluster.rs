@@ -147,7 +147,7 @@ fn check(map: &Map) -> Result<(), String> {
         Term::Unary(kind, a) => has_unary(*kind, elem(a)),
         Term::Binary(kind, a, b) => elem(a) == elem(b) && has_binary(*kind, elem(a)),
         Term::Select(c, a, b) => elem(c) == Elem::Bool && elem(a) == elem(b) && is_stored(elem(a)),
-        Term::Cast(to, a) => is_stored(elem(a)) && is_stored(*to),
+        Term::Cast(to, a) => is_cast(elem(a)) && is_cast(*to),
         Term::Activation(_, a, ..) => elem(a) == Elem::F32,
         Term::Swiglu(gate, up) => elem(gate) == Elem::F32 && elem(up) == Elem::F32,
     };
@@ -159,6 +159,11 @@ fn check(map: &Map) -> Result<(), String> {
 fn is_stored(elem: Elem) -> bool {
     use Elem::*;
     matches!(elem, Bool | I8 | U8 | I16 | U16 | I32 | U32 | I64 | U64 | F32)
+}
+
+/// Types that casts know.
+fn is_cast(elem: Elem) -> bool {
+    is_stored(elem) || matches!(elem, Elem::F16 | Elem::BF16)
 }
 
 fn has_unary(kind: UnaryKind, elem: Elem) -> bool {

@@ -6,7 +6,8 @@ use super::check::{self, CheckError};
 use super::choose::Choice;
 use super::device::{Address, Device, DeviceError};
 use super::kernel::Kernel;
-use super::launch::bit_matmul::{self, Packed, Planned, Weights};
+use super::launch::bit_conv;
+use super::launch::bit_matmul::{self, Packed, Planned, Quantized, Weights};
 use super::launch::{self, Cx, LaunchError, movement};
 use super::memory::{Block, DeviceTensor, Pool};
 use super::plan::{Plan, Step, Work};
@@ -348,10 +349,17 @@ fn on_device(
             let (Some(more), Some(past)) = (inputs.pop(), inputs.pop()) else { return launch::misfit("the state is gone") };
             Ok(vec![movement::append(past, &more, *axis, cx)?])
         }
-        Work::Product(id, rows, choices) => match (&node.op, weights.get(id)) {
-            (Op::BitMatmul(op), Some(weights)) => Ok(vec![bit_matmul::bit_matmul(Planned { op, weights, rows, choices }, &inputs, cx)?]),
-            _ => launch::misfit("its weights are not on the device"),
-        },
+        Work::Product(id, rows, choices) => {
+            let (Some(op), Some(weights)) = (Quantized::of(&node.op), weights.get(id)) else {
+                return launch::misfit("its weights are not on the device");
+            };
+            let planned = Planned { op, weights, rows, choices };
+            let y = match &node.op {
+                Op::BitConv(op) => bit_conv::bit_conv(op, planned, &inputs, cx)?,
+                _ => bit_matmul::bit_matmul(planned, &inputs, cx)?,
+            };
+            Ok(vec![y])
+        }
         Work::Op | Work::Host => launch::run(&node.op, &inputs, dims, cx),
     }
 }

@@ -6,7 +6,7 @@
 use super::map::Map;
 use super::quantize::{QuantizeSpec, RangeSpec};
 use super::spec::{FinishSpec, MatmulSpec};
-use mokume_ir::op::ReduceKind;
+use mokume_ir::op::{ReduceKind, ScatterKind};
 use mokume_ir::types::Elem;
 
 /// Axes that kernels over strided tensors take; shapes are joined to so few.
@@ -39,6 +39,49 @@ pub enum Kernel {
     Reduce {
         /// Which one.
         kind: ReduceKind,
+        /// Of what.
+        elem: Elem,
+    },
+    /// Where along an axis the largest or smallest element is.
+    ArgReduce {
+        /// Largest, else smallest.
+        largest: bool,
+        /// The last of equal ones, else the first.
+        last: bool,
+        /// Of what: f32 or i32.
+        elem: Elem,
+    },
+    /// The largest or smallest elements along an axis, in order.
+    TopK {
+        /// Largest, else smallest.
+        largest: bool,
+        /// Of what: f32 or i32.
+        elem: Elem,
+    },
+    /// Running sums or products along an axis.
+    Cumulative {
+        /// Products, else sums.
+        product: bool,
+        /// Without the element itself.
+        exclusive: bool,
+        /// From the end.
+        reverse: bool,
+        /// Of what.
+        elem: Elem,
+    },
+    /// Writes elements at indices along an axis.
+    ScatterElements {
+        /// How they join what is there.
+        kind: ScatterKind,
+        /// Of what.
+        elem: Elem,
+        /// Indices are i64, else i32.
+        wide: bool,
+    },
+    /// Writes slices at places.
+    ScatterNd {
+        /// How they join what is there.
+        kind: ScatterKind,
         /// Of what.
         elem: Elem,
     },
@@ -128,6 +171,20 @@ impl Kernel {
             Kernel::Copy { bytes } => format!("copy_b{bytes}"),
             Kernel::Gather { bytes, wide } => format!("gather_b{bytes}_{}", if *wide { "i64" } else { "i32" }),
             Kernel::Reduce { kind, elem } => format!("reduce_{}_{}", kind.name(), elem.name()),
+            Kernel::ArgReduce { largest, last, elem } => {
+                let (most, last) = (if *largest { "max" } else { "min" }, if *last { "_last" } else { "" });
+                format!("arg_{most}{last}_{}", elem.name())
+            }
+            Kernel::TopK { largest, elem } => format!("top_{}_{}", if *largest { "max" } else { "min" }, elem.name()),
+            Kernel::Cumulative { product, exclusive, reverse, elem } => {
+                let flag = |on: bool, name: &'static str| if on { name } else { "" };
+                let (kind, exclusive) = (if *product { "product" } else { "sum" }, flag(*exclusive, "_exclusive"));
+                format!("cumulative_{kind}{exclusive}{}_{}", flag(*reverse, "_reverse"), elem.name())
+            }
+            Kernel::ScatterElements { kind, elem, wide } => {
+                format!("scatter_{}_{}_{}", kind.name(), elem.name(), if *wide { "i64" } else { "i32" })
+            }
+            Kernel::ScatterNd { kind, elem } => format!("scatter_nd_{}_{}", kind.name(), elem.name()),
             Kernel::Softmax { log } => (if *log { "log_softmax" } else { "softmax" }).into(),
             Kernel::Norm { center, bias } => {
                 format!("{}{}", if *center { "layer_norm" } else { "rms_norm" }, if *bias { "_bias" } else { "" })

@@ -8,8 +8,9 @@ use super::arch::Arch;
 use super::choose::{CLASSES, Choice};
 use super::cluster::{Clusters, is_elementwise};
 use super::kernel::Kernel;
-use super::launch;
-use super::launch::bit_matmul::{self, Choices, Rows};
+use super::launch::bit_conv;
+use super::launch::bit_matmul::{self, Choices, Quantized, Rows};
+use super::launch::{self, Types};
 use super::map::Map;
 use super::quantize::Source;
 use super::tuning::Tuning;
@@ -111,6 +112,7 @@ impl Planner<'_> {
         }
         match node.op {
             Op::BitMatmul(_) => self.choices(node).map(|_| ()),
+            Op::BitConv(ref op) => bit_conv::kernels(op, &Types { graph: self.graph, node }).and_then(|_| self.choices(node)).map(|_| ()),
             _ => launch::kernels(self.graph, node).map(|_| ()),
         }
     }
@@ -154,7 +156,8 @@ impl Planner<'_> {
         {
             operands.remove(1);
             let rows = self.rows(node);
-            if let Some((norm, _)) = self.graph.producer(node.inputs[0]).filter(|_| rows.source != Source::Plain) {
+            if let Some((norm, _)) = self.graph.producer(node.inputs[0]).filter(|_| !matches!(rows.source, Source::Plain | Source::Patches))
+            {
                 operands.splice(..1, self.graph[norm].inputs.iter().copied());
             }
             Work::Product(weights, rows, Box::new(choices))
@@ -165,6 +168,9 @@ impl Planner<'_> {
     }
     /// Where a product's rows come from.
     fn rows(&self, node: &Node) -> Rows {
+        if matches!(node.op, Op::BitConv(_)) {
+            return Rows::PATCHES;
+        }
         let norm = self.graph.producer(node.inputs[0]).filter(|(id, _)| self.is_source(*id));
         match norm.map(|(_, norm)| &norm.op) {
             Some(Op::RmsNorm(op)) => Rows { source: Source::RmsNorm, epsilon: op.epsilon },
@@ -195,10 +201,15 @@ impl Planner<'_> {
         match &step.work {
             Work::Host | Work::View => vec![],
             Work::Map(map) => [true, false].map(|flat| Kernel::Map(map.with_form(flat))).to_vec(),
-            Work::Product(_, rows, choices) => match &self.graph[step.node].op {
-                Op::BitMatmul(op) => bit_matmul::kernels(op, rows, choices),
-                _ => vec![],
-            },
+            Work::Product(_, rows, choices) => {
+                let node = &self.graph[step.node];
+                let product = Quantized::of(&node.op).map(|op| bit_matmul::kernels(&op, rows, choices));
+                let beside = match &node.op {
+                    Op::BitConv(op) => bit_conv::kernels(op, &Types { graph: self.graph, node }).ok(),
+                    _ => None,
+                };
+                product.into_iter().chain(beside).flatten().collect()
+            }
             Work::Append(_) | Work::Op => launch::kernels(self.graph, &self.graph[step.node]).unwrap_or_default(),
         }
     }

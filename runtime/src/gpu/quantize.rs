@@ -18,10 +18,12 @@ pub enum Source {
     LayerNorm,
     /// silu(x) times another.
     SiluMul,
+    /// The patches of images, as [`Patches`] says.
+    Patches,
 }
 
 impl Source {
-    /// All of them.
+    /// All whose rows lie one after the other.
     pub const ALL: [Source; 4] = [Source::Plain, Source::RmsNorm, Source::LayerNorm, Source::SiluMul];
     /// Its name in symbols.
     pub fn name(self) -> &'static str {
@@ -30,15 +32,45 @@ impl Source {
             Source::RmsNorm => "rms_norm",
             Source::LayerNorm => "layer_norm",
             Source::SiluMul => "silu_mul",
+            Source::Patches => "patches",
         }
     }
     /// Sums over a row that come before its values.
     pub fn sums(self) -> usize {
         match self {
-            Source::Plain | Source::SiluMul => 0,
+            Source::Plain | Source::SiluMul | Source::Patches => 0,
             Source::RmsNorm => 1,
             Source::LayerNorm => 2,
         }
+    }
+}
+
+/// Where the elements of patches lie in images `[image][channel][y][x]`: a row per window, tap by tap, channels innermost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patches {
+    /// Channels of an image.
+    pub channels: i32,
+    /// Along both axes: input, windows, kernel, strides, dilations, padding before.
+    pub places: [i32; 12],
+}
+
+impl Patches {
+    /// How many numbers describe patches.
+    pub const NUMBERS: usize = 13;
+    /// The numbers as kernels read them.
+    pub fn words(&self) -> [i32; Self::NUMBERS] {
+        let mut words = [self.channels; Self::NUMBERS];
+        words[1..].copy_from_slice(&self.places);
+        words
+    }
+    /// Where element `i` of row `row` is; none in the padding.
+    pub fn place(&self, row: usize, i: usize) -> Option<usize> {
+        let [h, w, oh, ow, _, kw, sy, sx, dy, dx, by, bx] = self.places.map(|place| place as usize);
+        let (channels, window) = (self.channels as usize, row % (oh * ow));
+        let (tap, channel) = (i / channels, i % channels);
+        let y = (window / ow * sy + tap / kw * dy).checked_sub(by).filter(|&y| y < h)?;
+        let x = (window % ow * sx + tap % kw * dx).checked_sub(bx).filter(|&x| x < w)?;
+        Some(((row / (oh * ow) * channels + channel) * h + y) * w + x)
     }
 }
 
@@ -162,7 +194,7 @@ impl RangeSpec {
 pub struct QuantizeArgs {
     /// f32 rows.
     pub x: Address,
-    /// f32 weight of a norm, or rows to multiply with.
+    /// f32 weight of a norm, rows to multiply with, or the i32 that describe patches.
     pub second: Address,
     /// f32 bias of a norm.
     pub third: Address,

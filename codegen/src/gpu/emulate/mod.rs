@@ -108,10 +108,10 @@ impl Emulator {
     pub fn read(&mut self, from: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         self.global.read(from, bytes).map_err(by_host)
     }
-    /// Records every launch from now on as a file in `folder`, with its kernel's PTX for these architectures: with them a device is checked where
-    /// no compiler is.
-    pub fn record(&mut self, folder: &Path, archs: &[Arch]) {
-        self.recorder = Some(Recorder::new(folder.to_path_buf(), archs));
+    /// Records launches from now on as files in `folder`, of every kernel at most `most`, with its PTX for these architectures: with them a
+    /// device is checked where no compiler is.
+    pub fn record(&mut self, folder: &Path, archs: &[Arch], most: usize) {
+        self.recorder = Some(Recorder::new(folder.to_path_buf(), archs, most));
     }
     /// Runs a kernel to its end.
     ///

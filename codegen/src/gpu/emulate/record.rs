@@ -15,6 +15,8 @@ use std::path::PathBuf;
 pub(super) struct Recorder {
     folder: PathBuf,
     archs: Vec<Arch>,
+    /// Files of a kernel at most.
+    most: usize,
 }
 
 /// What a launch may touch: the allocations that its arguments point into.
@@ -25,8 +27,8 @@ pub(super) struct Snapshot {
 }
 
 impl Recorder {
-    pub(super) fn new(folder: PathBuf, archs: &[Arch]) -> Self {
-        Recorder { folder, archs: archs.to_vec() }
+    pub(super) fn new(folder: PathBuf, archs: &[Arch], most: usize) -> Self {
+        Recorder { folder, archs: archs.to_vec(), most }
     }
     /// What memory holds before a launch.
     pub(super) fn before(&self, global: &mut Global, launch: &Launch<'_>) -> Snapshot {
@@ -59,10 +61,10 @@ impl Recorder {
             sizes.join(", "),
             snapshot.args.join(", "),
         );
+        let Some(mut file) = self.fresh(kernel)? else { return Ok(()) };
         for &arch in &self.archs {
             self.write_ptx(kernel, arch, &ptx)?;
         }
-        let mut file = self.fresh(kernel)?;
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         file.write_all(&snapshot.before)?;
@@ -76,16 +78,16 @@ impl Recorder {
         }
         std::fs::write(path, ptx(arch)?)
     }
-    /// The first free name.
-    fn fresh(&self, kernel: &str) -> Result<File> {
-        let mut number = 0;
-        loop {
+    /// The first free name; none when there are enough files.
+    fn fresh(&self, kernel: &str) -> Result<Option<File>> {
+        for number in 0..self.most {
             let path = self.folder.join(format!("{kernel}.{number}.case"));
             match OpenOptions::new().write(true).create_new(true).open(path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-                other => return other,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                other => return other.map(Some),
             }
         }
+        Ok(None)
     }
 }
 

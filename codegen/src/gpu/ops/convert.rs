@@ -1,6 +1,7 @@
-//! Conversion between element types: float to integer truncates and saturates, NaN gives 0; integers wrap; to bool is `x != 0`.
+//! Conversion between element types (floats of 16 bits are held as f32 that they can be): float to integer truncates and saturates, NaN gives 0; integers wrap; to bool is `x != 0`.
 
 use super::emit::{Int, Value, int_type};
+use super::half;
 use crate::error::CodegenError;
 use inkwell::{FloatPredicate, IntPredicate};
 use mokume_ir::types::Elem;
@@ -12,6 +13,10 @@ pub(super) fn cast<'e, 'c>(value: Value<'e, 'c>, from: Elem, to: Elem) -> Value<
         (Value::Float(x), Elem::Bool) => Value::Int(x.is(FloatPredicate::UNE, x.same(0.0))),
         (Value::Int(x), Elem::Bool) => Value::Int(x.is(IntPredicate::NE, x.same(0))),
         (Value::Int(x), Elem::F32) => to_float(x, from),
+        (Value::Int(x), Elem::F16 | Elem::BF16) => cast(to_float(x, from), Elem::F32, to),
+        (Value::Float(x), Elem::F16) => Value::Float(half::widened(half::narrowed(x))),
+        (Value::Float(x), Elem::BF16) => Value::Float(half::b_widened(half::b_narrowed(x))),
+        (Value::Float(x), Elem::F32) => Value::Float(x),
         (Value::Int(x), _) => Value::Int(resized(x, from, to.bits())),
         (Value::Float(x), _) => to_int(x, to),
     }

@@ -358,6 +358,10 @@ impl<'e, 'c> Int<'e, 'c> {
     pub(super) fn halved(self, by: i64) -> Self {
         self.of(self.emit.build.at.build_right_shift(self.value, self.same(by).value, true, "").map_err(Into::into))
     }
+    /// Shift right by a constant; zeros come in.
+    pub(super) fn shifted(self, by: i64) -> Self {
+        self.of(self.emit.build.at.build_right_shift(self.value, self.same(by).value, false, "").map_err(Into::into))
+    }
     /// Signed quotient; the divisor is not 0, and not -1 for the smallest number.
     pub(super) fn quotient(self, by: Self) -> Self {
         self.of(self.emit.build.at.build_int_signed_div(self.value, by.value, "").map_err(Into::into))

@@ -1,7 +1,7 @@
 //! Elementwise expressions.
 
 use super::emit::{Emit, Int, Value, int_type};
-use super::{convert, function};
+use super::{convert, function, half};
 use crate::error::CodegenError;
 use crate::gpu::build::{Build, Param, Result};
 use inkwell::IntPredicate;
@@ -43,10 +43,12 @@ pub(super) fn stored<'c>(build: &Build<'c>, elem: Elem) -> BasicTypeEnum<'c> {
     }
 }
 
-/// A value as it is computed with: bools are one bit.
+/// A value as it is computed with: bools are one bit, floats of 16 bits f32.
 fn read<'e, 'c>(elem: Elem, value: Value<'e, 'c>) -> Value<'e, 'c> {
     match (elem, value) {
         (Elem::Bool, Value::Int(value)) => Value::Int(value.is(IntPredicate::NE, value.same(0))),
+        (Elem::F16, Value::Int(value)) => Value::Float(half::widened(value)),
+        (Elem::BF16, Value::Int(value)) => Value::Float(half::b_widened(value)),
         _ => value,
     }
 }
@@ -55,6 +57,8 @@ fn read<'e, 'c>(elem: Elem, value: Value<'e, 'c>) -> Value<'e, 'c> {
 fn written<'e, 'c>(elem: Elem, value: Value<'e, 'c>) -> Value<'e, 'c> {
     match (elem, value) {
         (Elem::Bool, Value::Int(value)) => Value::Int(value.extended(8, false)),
+        (Elem::F16, Value::Float(value)) => Value::Int(half::narrowed(value)),
+        (Elem::BF16, Value::Float(value)) => Value::Int(half::b_narrowed(value)),
         _ => value,
     }
 }

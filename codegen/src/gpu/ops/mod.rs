@@ -6,16 +6,19 @@ mod convert;
 mod emit;
 mod function;
 mod hadamard;
+mod half;
 mod index;
 mod map;
 mod math;
 mod matmul;
 mod movement;
 mod normalize;
+mod order;
 mod pool;
 mod reduce;
 mod resample;
 mod rotary;
+mod scatter;
 mod softmax;
 
 use super::build::{Build, Param, Result};
@@ -32,6 +35,11 @@ pub fn emit(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
         Kernel::Copy { bytes } => movement::copy(build, &name, *bytes),
         Kernel::Gather { bytes, wide } => index::gather(build, &name, *bytes, *wide),
         Kernel::Reduce { kind, elem } => reduce::emit(build, &name, *kind, *elem),
+        Kernel::ArgReduce { largest, last, elem } => order::arg_reduce(build, &name, *largest, *last, *elem),
+        Kernel::TopK { largest, elem } => order::top_k(build, &name, *largest, *elem),
+        Kernel::Cumulative { product, exclusive, reverse, elem } => order::cumulative(build, &name, *product, *exclusive, *reverse, *elem),
+        Kernel::ScatterElements { kind, elem, wide } => scatter::elements(build, &name, *kind, *elem, *wide),
+        Kernel::ScatterNd { kind, elem } => scatter::slices(build, &name, *kind, *elem),
         Kernel::Softmax { log } => softmax::emit(build, &name, *log),
         Kernel::Norm { center, bias } => normalize::emit(build, &name, *center, *bias),
         Kernel::Hadamard { block } => hadamard::emit(build, &name, *block),

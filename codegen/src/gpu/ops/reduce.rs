@@ -58,7 +58,7 @@ fn finite<'e, 'c>(x: super::emit::Float<'e, 'c>) -> super::emit::Float<'e, 'c> {
 
 /// How two partial results are joined.
 #[derive(Clone, Copy, PartialEq)]
-enum Joins {
+pub(super) enum Joins {
     Sum,
     Product,
     Max,
@@ -75,7 +75,7 @@ impl Joins {
         }
     }
     /// The result of nothing.
-    fn neutral<'e, 'c>(self, e: &'e Emit<'e, 'c>, elem: Elem, ty: BasicTypeEnum<'c>) -> Value<'e, 'c> {
+    pub(super) fn neutral<'e, 'c>(self, e: &'e Emit<'e, 'c>, elem: Elem, ty: BasicTypeEnum<'c>) -> Value<'e, 'c> {
         let int = |value: i64| Value::Int(e.int_of(ty.into_int_type().const_int(value as u64, true)));
         match (self, elem) {
             (Joins::Sum, Elem::F32) => Value::Float(e.float(0.0)),
@@ -94,7 +94,7 @@ impl Joins {
     }
 }
 
-fn join<'e, 'c>(joins: Joins, elem: Elem, a: Value<'e, 'c>, b: Value<'e, 'c>) -> Value<'e, 'c> {
+pub(super) fn join<'e, 'c>(joins: Joins, elem: Elem, a: Value<'e, 'c>, b: Value<'e, 'c>) -> Value<'e, 'c> {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => Value::Float(match joins {
             Joins::Sum => a + b,

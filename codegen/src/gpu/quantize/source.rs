@@ -2,10 +2,10 @@
 //! and in f64 over lanes and blocks.
 
 use super::Row;
-use crate::gpu::build::Result;
+use crate::gpu::build::{Build, Result};
 use crate::gpu::math;
 use inkwell::values::{BasicValueEnum, FloatValue, IntValue, PointerValue};
-use mokume_runtime::gpu::quantize::{QuantizeSpec, Source};
+use mokume_runtime::gpu::quantize::{Patches, QuantizeSpec, Source};
 
 const LANES: usize = QuantizeSpec::LANES;
 const BLOCK: usize = QuantizeSpec::SUM_BLOCK;
@@ -15,23 +15,28 @@ pub(super) struct Values<'r, 'k, 'c> {
     row: &'r Row<'k, 'c>,
     /// What is subtracted, and what the difference is multiplied with.
     norm: Option<(FloatValue<'c>, FloatValue<'c>)>,
+    patch: Option<Patch<'c>>,
 }
 
 impl<'r, 'k, 'c> Values<'r, 'k, 'c> {
     pub(super) fn new(row: &'r Row<'k, 'c>) -> Result<Self> {
         let norm = match row.spec.source {
-            Source::Plain | Source::SiluMul => None,
+            Source::Plain | Source::SiluMul | Source::Patches => None,
             Source::RmsNorm => Some((row.build.f32(0.0), factor(row, row.build.f32(0.0))?)),
             Source::LayerNorm => {
                 let mean = round(row, mean(row, Ok)?)?;
                 Some((mean, factor(row, mean)?))
             }
         };
-        Ok(Values { row, norm })
+        let patch = (row.spec.source == Source::Patches).then(|| Patch::new(row)).transpose()?;
+        Ok(Values { row, norm, patch })
     }
     /// Element `i`.
     pub(super) fn at(&self, i: IntValue<'c>) -> Result<FloatValue<'c>> {
         let (build, args) = (self.row.build, &self.row.args);
+        if let Some(patch) = &self.patch {
+            return patch.at(build, args.x, i);
+        }
         let x = build.load_float(self.row.at(args.x, i)?)?;
         match (self.row.spec.source, self.norm) {
             (Source::SiluMul, _) => build.fmul(math::silu(build, x)?, build.load_float(self.row.at(args.second, i)?)?),
@@ -45,6 +50,54 @@ impl<'r, 'k, 'c> Values<'r, 'k, 'c> {
             }
             _ => Ok(x),
         }
+    }
+}
+
+/// The patch of a window, whose numbers are [`Patches`]'.
+struct Patch<'c> {
+    channels: IntValue<'c>,
+    input: [IntValue<'c>; 2],
+    kernel_width: IntValue<'c>,
+    dilations: [IntValue<'c>; 2],
+    /// Where the window begins; before the input for padding.
+    first: [IntValue<'c>; 2],
+    image: IntValue<'c>,
+}
+
+impl<'c> Patch<'c> {
+    fn new(row: &Row<'_, 'c>) -> Result<Self> {
+        let build = row.build;
+        let number = |i: usize| build.load_int(build.offset_by(row.args.second, i * 4)?);
+        let numbers = (0..Patches::NUMBERS).map(number).collect::<Result<Vec<_>>>()?;
+        let pair = |i: usize| [numbers[1 + 2 * i], numbers[2 + 2 * i]];
+        let ([input, output, kernel], [strides, dilations, begin]) = ([pair(0), pair(1), pair(2)], [pair(3), pair(4), pair(5)]);
+        let windows = build.mul(output[0], output[1])?;
+        let window = build.urem(row.clamped, windows)?;
+        let at = [build.udiv(window, output[1])?, build.urem(window, output[1])?];
+        let first = |axis: usize| build.sub(build.mul(at[axis], strides[axis])?, begin[axis]);
+        Ok(Patch {
+            channels: numbers[0],
+            input,
+            kernel_width: kernel[1],
+            dilations,
+            first: [first(0)?, first(1)?],
+            image: build.udiv(row.clamped, windows)?,
+        })
+    }
+    /// Element `i`; 0 in the padding, whose places are beyond the input, unsigned.
+    fn at(&self, build: &Build<'c>, x: PointerValue<'c>, i: IntValue<'c>) -> Result<FloatValue<'c>> {
+        let (tap, channel) = (build.udiv(i, self.channels)?, build.urem(i, self.channels)?);
+        let taps = [build.udiv(tap, self.kernel_width)?, build.urem(tap, self.kernel_width)?];
+        let place = |axis: usize| build.add(self.first[axis], build.mul(taps[axis], self.dilations[axis])?);
+        let places = [place(0)?, place(1)?];
+        let inside = build.and(build.below(places[0], self.input[0])?, build.below(places[1], self.input[1])?)?;
+        let value = build.change(inside, &[build.f32(0.0).into()], |_| {
+            let plane = build.add(build.mul(self.image, self.channels)?, channel)?;
+            let line = build.add(build.mul(build.widen(plane)?, build.widen(self.input[0])?)?, build.widen(places[0])?)?;
+            let at = build.add(build.mul(line, build.widen(self.input[1])?)?, build.widen(places[1])?)?;
+            Ok(vec![build.load_float(build.word_at(x, at)?)?.into()])
+        })?;
+        Ok(value[0].into_float_value())
     }
 }
 

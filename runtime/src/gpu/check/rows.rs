@@ -3,7 +3,7 @@
 use super::{CheckError, Memory, Random, with_memory};
 use crate::bit_product::{BitProduct, ByteCode};
 use crate::gpu::device::{Device, DeviceError, Launch};
-use crate::gpu::quantize::{Form, QuantizeArgs, QuantizeSpec, RangeSpec, Source};
+use crate::gpu::quantize::{Form, Patches, QuantizeArgs, QuantizeSpec, RangeSpec, Source};
 use crate::gpu::rows::{DeviceRows, pack};
 use crate::gpu::spec::{Layout, Lowering, MatmulSpec, Store, Tile};
 use crate::ops::epilogue::activate;
@@ -15,6 +15,8 @@ use mokume_ir::quant::Levels;
 
 /// Rows, and elements of a row: more than one block of a sum, and no multiple of anything.
 const SIZE: (usize, usize) = (5, 1100);
+/// Patches of that size: 5 windows of 5 by 5 over 44 channels of 4 by 7, with padding around.
+const PATCHES: Patches = Patches { channels: 44, places: [4, 7, 1, 5, 5, 5, 1, 1, 1, 1, 1, 1] };
 /// Elements whose range is found.
 const RANGE: usize = 5000;
 const EPSILON: f32 = 1e-5;
@@ -96,7 +98,11 @@ impl Operands {
     fn random(spec: &QuantizeSpec) -> Self {
         let (mut random, (m, k)) = (Random::new(), SIZE);
         let second = if spec.source == Source::SiluMul { m * k } else { k };
-        Operands { x: random.floats(m * k), second: random.floats(second), third: random.floats(k) }
+        let second = match spec.source {
+            Source::Patches => PATCHES.words().map(|word| f32::from_bits(word as u32)).to_vec(),
+            _ => random.floats(second),
+        };
+        Operands { x: random.floats(m * k), second, third: random.floats(k) }
     }
     fn expected(&self, spec: &QuantizeSpec, matmul: &MatmulSpec, layout: &Layout) -> Result<DeviceRows, OpError> {
         let scale = if spec.given { ActScale::Static } else { ActScale::Row };
@@ -115,6 +121,10 @@ impl Operands {
             Source::Plain => Ok(self.x.clone()),
             Source::RmsNorm => computed(RmsNorm { axis: -1, epsilon: EPSILON }, &[&x, &row(&self.second)]),
             Source::LayerNorm => computed(LayerNorm { axis: -1, epsilon: EPSILON }, &[&x, &row(&self.second), &row(&self.third)]),
+            Source::Patches => {
+                let places = (0..m * k).map(|at| PATCHES.place(at / k, at % k));
+                Ok(places.map(|place| place.map_or(0.0, |place| self.x[place])).collect())
+            }
             Source::SiluMul => {
                 let mut values = self.x.clone();
                 activate(Epilogue::Silu, &mut values);

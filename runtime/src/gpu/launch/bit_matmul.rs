@@ -13,8 +13,8 @@ use crate::gpu::spec::{FinishSpec, Layout, MatmulSpec};
 use crate::gpu::tuning::Tuning;
 use crate::ops::OpError;
 use mokume_ir::graph::{Graph, Module, Node};
-use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, BitMatmul, Epilogue, Op, UnaryKind};
-use mokume_ir::quant::QuantType;
+use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, Epilogue, Op, UnaryKind};
+use mokume_ir::quant::{Levels, QuantType};
 use mokume_ir::types::Elem;
 
 /// Weights on the device.
@@ -40,10 +40,12 @@ pub(crate) struct Rows {
 impl Rows {
     /// They are the operand.
     pub(crate) const PLAIN: Rows = Rows { source: Source::Plain, epsilon: 0.0 };
+    /// They are the patches of the operand.
+    pub(crate) const PATCHES: Rows = Rows { source: Source::Patches, epsilon: 0.0 };
     /// Operands of the source.
     fn operands(&self) -> usize {
         match self.source {
-            Source::Plain => 1,
+            Source::Plain | Source::Patches => 1,
             Source::RmsNorm | Source::SiluMul => 2,
             Source::LayerNorm => 3,
         }
@@ -57,36 +59,72 @@ pub(crate) type Choices = [Choice; CLASSES.len()];
 ///
 /// Errors  why no kernel computes it.
 pub(crate) fn choices(module: &Module, graph: &Graph, node: &Node, arch: Arch, tuning: &Tuning) -> std::result::Result<Choices, String> {
-    let Op::BitMatmul(op) = &node.op else { return Err("it is no product".into()) };
+    let quantized = Quantized::of(&node.op).ok_or("it is no product")?;
     let weights = node.inputs.get(1).and_then(|&value| graph.constant(value)).ok_or("its weights are no constant")?;
     let constant = module.constants.get(weights).ok_or("its weights are no constant")?;
     let (Some(quant), &[n, k]) = (constant.ty.elem.quant(), &constant.dims()[..]) else {
         return Err("its weights are no quantized matrix".into());
     };
-    let product = BitProduct::of(&quant, op.a_bits, op.a_levels).ok_or("no kernel has weights with such scales")?;
-    Ok(CLASSES.map(|class| choose(arch, &product, (n, k), class, ending(&op.epilogue).0, tuning)))
+    let product = BitProduct::of(&quant, quantized.bits, quantized.levels).ok_or("no kernel has weights with such scales")?;
+    Ok(CLASSES.map(|class| choose(arch, &product, (n, k), class, ending(quantized.epilogue).0, tuning)))
+}
+
+/// How a product quantizes what it multiplies, and what follows.
+#[derive(Clone, Copy)]
+pub(crate) struct Quantized<'o> {
+    pub(crate) bits: u8,
+    pub(crate) levels: Levels,
+    pub(crate) scale: ActScale,
+    static_scale: f32,
+    static_zero: i64,
+    pub(crate) epilogue: &'o [Epilogue],
+}
+
+impl<'o> Quantized<'o> {
+    /// What the op says; none when it is no product.
+    pub(crate) fn of(op: &'o Op) -> Option<Self> {
+        match op {
+            Op::BitMatmul(op) => Some(Quantized {
+                bits: op.a_bits,
+                levels: op.a_levels,
+                scale: op.a_scale,
+                static_scale: op.static_scale,
+                static_zero: op.static_zero,
+                epilogue: &op.epilogue,
+            }),
+            Op::BitConv(op) => Some(Quantized {
+                bits: op.a_bits,
+                levels: op.a_levels,
+                scale: op.a_scale,
+                static_scale: op.static_scale,
+                static_zero: op.static_zero,
+                epilogue: &op.epilogue,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// What the chosen kernels and those around them are.
-pub(crate) fn kernels(op: &BitMatmul, rows: &Rows, choices: &Choices) -> Vec<Kernel> {
+pub(crate) fn kernels(op: &Quantized<'_>, rows: &Rows, choices: &Choices) -> Vec<Kernel> {
     let mut kernels = Vec::new();
     for choice in choices {
         kernels.push(Kernel::BitMatmul(choice.spec));
         kernels.extend(choice.finish().map(Kernel::Finish));
-        kernels.push(Kernel::Quantize(QuantizeSpec::of(&choice.spec, rows.source, op.a_levels, op.a_scale != ActScale::Row)));
+        kernels.push(Kernel::Quantize(QuantizeSpec::of(&choice.spec, rows.source, op.levels, op.scale != ActScale::Row)));
     }
-    if op.a_scale == ActScale::Tensor {
-        kernels.push(Kernel::Range(RangeSpec { bits: op.a_bits, levels: op.a_levels }));
+    if op.scale == ActScale::Tensor {
+        kernels.push(Kernel::Range(RangeSpec { bits: op.bits, levels: op.levels }));
     }
-    if let Some(rest) = rest(op) {
+    if let Some(rest) = rest(op.epilogue) {
         kernels.extend([true, false].map(|flat| Kernel::Map(rest.with_form(flat))));
     }
     kernels
 }
 
 /// What follows the ending: operand 0 is the product.
-fn rest(op: &BitMatmul) -> Option<Map> {
-    let steps = &op.epilogue[ending(&op.epilogue).1..];
+pub(super) fn rest(epilogue: &[Epilogue]) -> Option<Map> {
+    let steps = &epilogue[ending(epilogue).1..];
     let mut map = Map { inputs: vec![Elem::F32], terms: vec![Term::Input(0)], flat: false };
     for step in steps {
         let last = map.terms.len() as u32 - 1;
@@ -112,7 +150,7 @@ fn rest(op: &BitMatmul) -> Option<Map> {
 /// A product as a plan has it.
 #[derive(Clone, Copy)]
 pub(crate) struct Planned<'p> {
-    pub(crate) op: &'p BitMatmul,
+    pub(crate) op: Quantized<'p>,
     pub(crate) weights: &'p Weights,
     pub(crate) rows: &'p Rows,
     pub(crate) choices: &'p Choices,
@@ -128,20 +166,18 @@ pub(crate) fn bit_matmul(planned: Planned<'_>, inputs: &[DeviceTensor], cx: &mut
         _ => return misfit(format!("rows of {} weights and activations {:?}", weights.k, x.dims)),
     }
     let m = dims[..dims.len() - 1].iter().product::<usize>();
-    let choice = &choices[CLASSES.iter().position(|&most| most == class(m)).unwrap_or_default()];
+    let choice = choice_for(choices, m);
     let layout = choice.spec.layout(weights.n, weights.k);
     let y = cx.alloc(&dims, Elem::F32)?;
     if m == 0 {
         return Ok(y);
     }
     let (source, others) = inputs.split_at_checked(how.operands()).ok_or_else(|| OpError::operands("operands are missing"))?;
-    let rows = quantized(op, &choice.spec, &layout, weights, how, (source, m), cx)?;
-    let bias = if choice.ending.bias { Some(operand(others, 0, Elem::F32)?) } else { None };
-    if bias.is_some_and(|bias| bias.len() != weights.n) {
-        return misfit("a bias of another length than there are columns");
-    }
+    check_rows(source, m, layout.k)?;
+    let rows = quantized(&op, &choice.spec, &layout, weights, how, (source, m), cx)?;
+    let bias = bias(choice, others, weights.n)?;
     multiply(choice, &layout, weights, (&rows, m), bias, &y, cx)?;
-    match rest(op) {
+    match rest(op.epilogue) {
         None => Ok(y),
         Some(map) => {
             let others = others[usize::from(bias.is_some())..].iter().cloned();
@@ -150,8 +186,33 @@ pub(crate) fn bit_matmul(planned: Planned<'_>, inputs: &[DeviceTensor], cx: &mut
     }
 }
 
+/// Every operand of the source of `m` rows of `k` elements has its size.
+fn check_rows(source: &[DeviceTensor], m: usize, k: usize) -> Result<()> {
+    for (index, x) in source.iter().enumerate() {
+        let len = if index == 0 { m * k } else { k };
+        if operand(source, index, Elem::F32)?.len() != len {
+            return misfit(format!("an operand {:?} for rows of {k}", x.dims));
+        }
+    }
+    Ok(())
+}
+
+/// The kernel for `m` rows.
+pub(super) fn choice_for(choices: &Choices, m: usize) -> &Choice {
+    &choices[CLASSES.iter().position(|&most| most == class(m)).unwrap_or_default()]
+}
+
+/// The operand that the kernel adds to every row.
+pub(super) fn bias<'t>(choice: &Choice, operands: &'t [DeviceTensor], columns: usize) -> Result<Option<&'t DeviceTensor>> {
+    let bias = if choice.ending.bias { Some(operand(operands, 0, Elem::F32)?) } else { None };
+    match bias {
+        Some(bias) if bias.len() != columns => misfit("a bias of another length than there are columns"),
+        bias => Ok(bias),
+    }
+}
+
 /// Multiplies packed rows, in one launch or by parts along k and what finishes them.
-fn multiply(
+pub(super) fn multiply(
     choice: &Choice,
     layout: &Layout,
     weights: &Weights,
@@ -208,8 +269,8 @@ impl Packed {
     }
 }
 
-fn quantized(
-    op: &BitMatmul,
+pub(super) fn quantized(
+    op: &Quantized<'_>,
     matmul: &MatmulSpec,
     layout: &Layout,
     weights: &Weights,
@@ -217,17 +278,11 @@ fn quantized(
     (source, m): (&[DeviceTensor], usize),
     cx: &mut Cx<'_>,
 ) -> Result<Packed> {
-    let spec = QuantizeSpec::of(matmul, how.source, op.a_levels, op.a_scale != ActScale::Row);
-    let (step, offset) = (ByteCode::of(op.a_levels, op.a_bits).step, weights.quant.levels.affine(weights.quant.bits).1);
+    let spec = QuantizeSpec::of(matmul, how.source, op.levels, op.scale != ActScale::Row);
+    let (step, offset) = (ByteCode::of(op.levels, op.bits).step, weights.quant.levels.affine(weights.quant.bits).1);
     let factor = if matmul.w_zero { step } else { step.wrapping_mul(offset) };
     if let Some(packed) = cx.packed.as_ref().filter(|packed| packed.is_of(&spec, factor, how.epsilon, source)) {
         return Ok(packed.clone());
-    }
-    for (index, x) in source.iter().enumerate() {
-        let len = if index == 0 { m * layout.k } else { layout.k };
-        if operand(source, index, Elem::F32)?.len() != len {
-            return misfit(format!("an operand {:?} for rows of {}", x.dims, layout.k));
-        }
     }
     let address = |index: usize| source.get(index).map_or(0, DeviceTensor::address);
     let rows = Packed {
@@ -261,16 +316,16 @@ fn quantized(
 }
 
 /// Scale and zero point, where they are not found row by row.
-fn given(op: &BitMatmul, x: &DeviceTensor, cx: &mut Cx<'_>) -> Result<Option<DeviceTensor>> {
-    if op.a_scale == ActScale::Row {
+fn given(op: &Quantized<'_>, x: &DeviceTensor, cx: &mut Cx<'_>) -> Result<Option<DeviceTensor>> {
+    if op.scale == ActScale::Row {
         return Ok(None);
     }
     let given = cx.alloc(&[8], Elem::U8)?;
-    if op.a_scale == ActScale::Static {
+    if op.scale == ActScale::Static {
         let zero = i32::try_from(op.static_zero).map_err(|_| OpError::operands(format!("a zero point of {}", op.static_zero)))?;
         cx.device.write(given.address(), &[op.static_scale.to_le_bytes(), zero.to_le_bytes()].concat())?;
     } else {
-        let spec = RangeSpec { bits: op.a_bits, levels: op.a_levels };
+        let spec = RangeSpec { bits: op.bits, levels: op.levels };
         cx.launch_shared(Kernel::Range(spec), [1, 1, 1], RangeSpec::THREADS, 0, &RangeSpec::words(x.address(), given.address(), x.len()))?;
     }
     Ok(Some(given))

@@ -1,6 +1,7 @@
 //! What every op launches: checks its operands, computes grid and arguments. One file per op family.
 
 mod attention;
+pub(crate) mod bit_conv;
 pub(crate) mod bit_matmul;
 mod conv;
 mod hadamard;
@@ -9,10 +10,12 @@ pub(crate) mod map;
 mod matmul;
 pub(crate) mod movement;
 mod normalize;
+mod order;
 mod pool;
 mod reduce;
 mod resample;
 mod rotary;
+mod scatter;
 mod softmax;
 
 use super::device::{Address, Device, DeviceError, Launch};
@@ -107,6 +110,11 @@ pub(crate) fn kernels(graph: &Graph, node: &Node) -> std::result::Result<Vec<Ker
         Op::Transpose(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Split(_) | Op::Concat(_) | Op::Pad(_) => movement::kernels(&types),
         Op::Gather(_) => index::kernels(&types),
         Op::Reduce(op) => reduce::kernels(op, &types),
+        Op::ArgReduce(op) => order::arg_kernels(op, &types),
+        Op::TopK(op) => order::top_kernels(op, &types),
+        Op::Cumulative(op) => order::cumulative_kernels(op, &types),
+        Op::ScatterElements(op) => scatter::element_kernels(op, &types),
+        Op::ScatterNd(op) => scatter::slice_kernels(op, &types),
         Op::Softmax(_) | Op::LogSoftmax(_) => softmax::kernels(&types),
         Op::LayerNorm(_) | Op::RmsNorm(_) => normalize::kernels(&types),
         Op::Hadamard(op) => hadamard::kernels(op, &types),
@@ -131,6 +139,11 @@ pub(crate) fn run(op: &Op, inputs: &[DeviceTensor], dims: &[Vec<usize>], cx: &mu
         }
         Op::Gather(op) => vec![index::gather(op, inputs, cx)?],
         Op::Reduce(op) => vec![reduce::reduce(op, inputs, &dims[0], cx)?],
+        Op::ArgReduce(op) => vec![order::arg_reduce(op, inputs, &dims[0], cx)?],
+        Op::TopK(op) => order::top_k(op, inputs, dims, cx)?,
+        Op::Cumulative(op) => vec![order::cumulative(op, inputs, cx)?],
+        Op::ScatterElements(op) => vec![scatter::elements(op, inputs, cx)?],
+        Op::ScatterNd(op) => vec![scatter::slices(op, inputs, cx)?],
         Op::Softmax(op) => vec![softmax::softmax(op.axis, false, inputs, cx)?],
         Op::LogSoftmax(op) => vec![softmax::softmax(op.axis, true, inputs, cx)?],
         Op::LayerNorm(op) => vec![normalize::norm((op.axis, op.epsilon, true), inputs, cx)?],

@@ -67,6 +67,13 @@ fn gathered(x: &DeviceTensor, dims: &[usize], start: usize, strides: Vec<i64>, c
     Ok(y)
 }
 
+/// Copies `x` of sizes `[a, b, c]` to `y` as `[a, c, b]`.
+pub(super) fn swap(x: &DeviceTensor, y: &DeviceTensor, cx: &mut Cx<'_>) -> Result<()> {
+    let &[outer, rows, columns] = &x.dims[..] else { return misfit(format!("a matrix of {:?}", x.dims)) };
+    let (block, width) = ((rows * columns) as i64, columns as i64);
+    copy((x, 0, vec![block, 1, width]), (y, 0, vec![block, rows as i64, 1]), &[outer, columns, rows], cx)
+}
+
 /// Where a strided copy reads or writes: tensor, first element, elements between neighbors.
 type Side<'t> = (&'t DeviceTensor, usize, Vec<i64>);
 
