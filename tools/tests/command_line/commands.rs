@@ -41,8 +41,8 @@ fn a_model_runs_alike_in_every_form() {
 #[test]
 fn measured_kernels_are_chosen_and_said_to_be_measured() {
     let desk = desk();
-    desk.put("tuning.txt", "sm_80 w4a8s_x1 32x64 1 integer 8 1 2 1 1 4 3 2 # fast\n");
-    let compiled = json(&desk, "--json compile model.onnx -o m.mok --preset w4a8 --target x86-64,sm_80 --tuning tuning.txt");
+    desk.put("tuning.txt", "sm_80 w4a8s_x1_g32 32x64 1 integer 8 1 2 1 1 4 3 2 # fast\n");
+    let compiled = json(&desk, "--json compile model.onnx -o m.mok --preset llm-w4a8 --target x86-64,sm_80 --tuning tuning.txt");
     let inspected = json(&desk, "--json inspect m.mok");
     assert_eq!(compiled["device"], inspected["device"]);
     assert_eq!((&inspected["device"][0]["measured"], &inspected["device"][0]["cost_model"]), (&1.into(), &5.into()));
