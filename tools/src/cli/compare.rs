@@ -3,7 +3,8 @@
 use crate::cli::options::{self, InputArgs};
 use crate::cli::talk::Talk;
 use crate::driver::compare::{Difference, difference};
-use crate::driver::{compile, inputs, layers};
+use crate::driver::layers::{self, Run};
+use crate::driver::{compile, inputs};
 use crate::report::table::Table;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_runtime::session::{Session, SessionOptions};
@@ -48,7 +49,10 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     let given = inputs::gather(&args.inputs.spec()?, &reference)?;
     given.assumed.iter().for_each(|assumed| talk.say(format!("assuming {assumed}")));
     let layers = match args.per_layer {
-        true => layers::compare_layers(&mut reference, &mut candidate, &given.tensors)?,
+        true => {
+            let run = |session| Run { session, inputs: &given.tensors };
+            layers::worst_first(run(&mut reference), run(&mut candidate))?
+        }
         false => Vec::new(),
     };
     reference.reset();

@@ -1,5 +1,6 @@
 //! `mokume compile`: a model in, one file that runs out.
 
+use crate::cli::compile_report::ReportArgs;
 use crate::cli::options::{self, PipelineArgs};
 use crate::cli::talk::Talk;
 use crate::driver::compile::Written;
@@ -32,18 +33,22 @@ pub struct Args {
     /// Choose kernels as this file of measurements says, where it does; tools/gpu/bench writes one
     #[arg(long, value_name = "FILE")]
     pub tuning: Option<PathBuf>,
+    #[allow(missing_docs, reason = "a comment here would become a help heading")]
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
+/// What is said about a compilation.
 #[derive(Serialize)]
-struct Compiled {
-    pipeline: String,
+pub(super) struct Compiled {
+    pub(super) pipeline: String,
     nodes_before: usize,
     nodes_after: usize,
-    bytes_in: u64,
-    bytes_out: u64,
-    seconds: f64,
-    kernels: Vec<String>,
-    layers: Vec<LayerReport>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) seconds: f64,
+    pub(super) kernels: Vec<String>,
+    pub(super) layers: Vec<LayerReport>,
     device: Vec<DeviceKernels>,
 }
 
@@ -59,6 +64,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
         target.tuning = compile::tuning(path)?;
     }
     source::check_output(&args.output, "compile", "mok")?;
+    let judge = args.report.prepare(args)?;
     let start = Instant::now();
     let mut module = source::open_graph(&args.model)?;
     let nodes_before = module.main().node_count();
@@ -79,6 +85,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
         device,
     };
     explain(&report, &args.pipeline, talk);
+    if let Some(judge) = judge {
+        judge.write(args, &compiled, report, talk)?;
+    }
     talk.result(&compiled, summary(&compiled, &args.output));
     Ok(())
 }

@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod compare;
 pub mod compile;
+pub mod compile_report;
 pub mod completions;
 pub mod demo;
 pub mod doctor;

@@ -16,6 +16,13 @@ pub struct Difference {
     pub max_error: f64,
 }
 
+impl Difference {
+    /// Squared error over squared reference.
+    pub fn relative_noise(&self) -> f64 {
+        self.sqnr_db.map_or(0.0, |sqnr| 10f64.powf(-sqnr / 10.0))
+    }
+}
+
 /// Compares two tensors as real numbers; none when their sizes differ or they hold no numbers.
 pub fn difference(name: &str, reference: &Tensor, got: &Tensor) -> Option<Difference> {
     if reference.dims() != got.dims() {

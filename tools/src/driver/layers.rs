@@ -5,53 +5,75 @@ use mokume_ir::diag::Report;
 use mokume_runtime::session::Session;
 use mokume_runtime::tensor::Tensor;
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A session and what it runs on.
+pub struct Run<'a> {
+    /// The session, which has not run.
+    pub session: &'a mut Session,
+    /// Its inputs.
+    pub inputs: &'a [(String, Tensor)],
+}
+
+/// The user's names of a node.
+type Names = Arc<[Arc<str>]>;
+
+/// What a node of the reference computed, and the name by which it was found.
+type Expected = (Arc<str>, Rc<Tensor>);
 
 /// What a node computed, under the user's names.
 struct Layer {
-    names: Vec<String>,
+    names: Names,
     output: Tensor,
 }
 
-/// Runs both sessions and compares every layer of `candidate` with the node of `reference` that it ends in; worst first.
+/// Compares every layer of `candidate` with the last node of `reference` that shares a name and has the same sizes and type;
+/// worst first.
 ///
 /// Errors  when a run fails.
-pub fn compare_layers(reference: &mut Session, candidate: &mut Session, inputs: &[(String, Tensor)]) -> Result<Vec<Difference>, Report> {
-    let expected = record(reference, inputs)?;
-    let mut by_name: HashMap<&str, usize> = HashMap::new();
-    for (index, layer) in expected.iter().enumerate() {
-        layer.names.iter().for_each(|name| {
-            by_name.insert(name, index);
-        });
-    }
-    let got = record(candidate, inputs)?;
-    let mut differences: Vec<_> = got.iter().filter_map(|layer| compare_layer(layer, &expected, &by_name)).collect();
+pub fn worst_first(reference: Run<'_>, candidate: Run<'_>) -> Result<Vec<Difference>, Report> {
+    let mut differences = in_order(reference, candidate)?;
     differences.sort_by(|a, b| a.cosine.total_cmp(&b.cosine).then_with(|| a.name.cmp(&b.name)));
     Ok(differences)
 }
 
-fn record(session: &mut Session, inputs: &[(String, Tensor)]) -> Result<Vec<Layer>, Report> {
-    let program = session.program().clone();
+/// The same in the order in which `candidate` runs.
+///
+/// Errors  when a run fails.
+pub fn in_order(reference: Run<'_>, candidate: Run<'_>) -> Result<Vec<Difference>, Report> {
     let mut layers = Vec::new();
-    session.run_observed(inputs, &mut |function, node, outputs| {
-        let loc = &program.module[function][node].loc;
-        if let [output] = outputs {
-            layers.push(Layer { names: loc.names.iter().map(ToString::to_string).collect(), output: output.clone() });
+    observe(candidate, &mut |names, output| layers.push(Layer { names: names.clone(), output: output.clone() }))?;
+    let mut by_name: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
+    for (index, layer) in layers.iter().enumerate() {
+        layer.names.iter().for_each(|name| by_name.entry(name.clone()).or_default().push(index));
+    }
+    let mut expected: Vec<Option<Expected>> = layers.iter().map(|_| None).collect();
+    observe(reference, &mut |names, output| {
+        let shared = Rc::new(output.clone());
+        let of_name = |name: &Arc<str>| by_name.get(name).into_iter().flatten().map(|&index| (name.clone(), index)).collect::<Vec<_>>();
+        for (name, index) in names.iter().flat_map(of_name).filter(|(_, index)| same_type(&layers[*index].output, output)) {
+            expected[index] = Some((name, shared.clone()));
         }
     })?;
-    Ok(layers)
+    let compare = |(layer, expected): (&Layer, &Option<Expected>)| {
+        let (name, expected) = expected.as_ref()?;
+        difference(name, expected, &layer.output)
+    };
+    Ok(layers.iter().zip(&expected).filter_map(compare).collect())
 }
 
-/// Against the last reference node that shares a name and has the same sizes and type.
-fn compare_layer(layer: &Layer, expected: &[Layer], by_name: &HashMap<&str, usize>) -> Option<Difference> {
-    let same = |index: &usize| {
-        let output = &expected[*index].output;
-        output.dims() == layer.output.dims() && output.elem() == layer.output.elem()
-    };
-    let (name, index) = layer
-        .names
-        .iter()
-        .filter_map(|name| Some((name, *by_name.get(name.as_str())?)))
-        .filter(|(_, index)| same(index))
-        .max_by_key(|(_, index)| *index)?;
-    difference(name, &expected[index].output, &layer.output)
+fn same_type(a: &Tensor, b: &Tensor) -> bool {
+    a.dims() == b.dims() && a.elem() == b.elem()
+}
+
+/// Shows names and output of every node with one output.
+fn observe(run: Run<'_>, see: &mut dyn FnMut(&Names, &Tensor)) -> Result<(), Report> {
+    let program = run.session.program().clone();
+    run.session.run_observed(run.inputs, &mut |function, node, outputs| {
+        if let [output] = outputs {
+            see(&program.module[function][node].loc.names, output);
+        }
+    })?;
+    Ok(())
 }

@@ -15,5 +15,7 @@ pub mod inputs;
 pub mod layers;
 pub mod picture;
 pub mod pipelines;
+pub mod report;
 pub mod source;
 pub mod tokens;
+pub mod weights;

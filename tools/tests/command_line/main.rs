@@ -8,4 +8,5 @@ mod errors;
 mod eval;
 #[cfg(unix)]
 mod killed;
+mod report;
 mod same_bytes;
