@@ -102,6 +102,7 @@ passes! {
     crate::quantize::smooth::Smooth, "smooth", "even out the channels of activations, by powers of two, so that eight bits hold them";
     crate::quantize::abq::Abq, "abq", "learn scales, clips and corrections of Llama blocks, then round them (ABQ-LLM)";
     crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";
+    crate::quantize::quantize_state::QuantizeState, "quantize-state", "keep keys and values in few bits, rounded as they arrive";
     crate::grad::Decompose, "decompose", "write composites out in elementary ops";
     crate::grad::Grad, "grad", "add the gradient of an output with respect to inputs";
     crate::quantize::fuse::Fuse, "fuse", "turn products of dequantized operands into integer products with epilogues";

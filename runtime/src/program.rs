@@ -42,7 +42,7 @@ pub(crate) struct Step {
     pub(crate) output: usize,
     /// Slots that nothing reads after this step.
     pub(crate) frees: Vec<usize>,
-    /// Operand 1 is appended to operand 0 in place, along this axis.
+    /// Operand 1 is appended to operand 0 in place, along this axis; values to codes quantized.
     pub(crate) append: Option<usize>,
     /// Data dependent symbols that the size of an output gives: output, axis, symbol.
     pub(crate) binds: Vec<(usize, usize, Symbol)>,
@@ -130,6 +130,9 @@ impl Program {
 impl Schedule {
     fn new(graph: &Graph) -> Self {
         let nodes = needed(graph);
+        let coders: HashMap<NodeId, NodeId> =
+            nodes.iter().filter_map(|&id| Some((id, crate::state::append_coder(graph, id)?))).collect();
+        let nodes: Vec<NodeId> = nodes.into_iter().filter(|id| !coders.values().any(|coder| coder == id)).collect();
         let slots = slots(graph, &nodes);
         let source = |value: ValueId| match graph[value].def {
             Def::Const(id) => Source::Const(id),
@@ -137,7 +140,7 @@ impl Schedule {
         };
         let steps = nodes.iter().map(|&id| Step {
             node: id,
-            inputs: graph[id].inputs.iter().map(|&value| source(value)).collect(),
+            inputs: operands(graph, id, coders.get(&id)).map(source).collect(),
             output: graph[id].outputs.first().map_or(0, |value| slots[value]),
             frees: vec![],
             append: crate::state::append_axis(graph, id),
@@ -195,6 +198,12 @@ impl Schedule {
             }
         }
     }
+}
+
+/// The operands of a node; what it appends as codes is given as values.
+fn operands(graph: &Graph, id: NodeId, coder: Option<&NodeId>) -> impl Iterator<Item = ValueId> {
+    let values = coder.map(|&coder| graph[coder].inputs[0]);
+    graph[id].inputs.iter().enumerate().map(move |(i, &value)| values.filter(|_| i == 1).unwrap_or(value))
 }
 
 /// A slot for every input and every output of `nodes`, in this order.

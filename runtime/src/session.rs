@@ -102,6 +102,10 @@ impl Session {
     pub fn peak_bytes(&self) -> usize {
         self.device.as_ref().map_or_else(|| self.planner.peak_bytes(), DeviceRun::bytes)
     }
+    /// Bytes of the state that the last run left, without room to grow.
+    pub fn state_bytes(&self) -> usize {
+        self.device.as_ref().map_or_else(|| self.states.bytes(), DeviceRun::state_bytes)
+    }
     /// Forgets all state.
     pub fn reset(&mut self) {
         self.states.reset();

@@ -9,6 +9,8 @@ use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Graph, State, Use};
 use mokume_ir::ids::{NodeId, ValueId};
 use mokume_ir::op::Op;
+use mokume_ir::quant::Granularity;
+use mokume_ir::types::Elem;
 
 /// The states of a program and what they hold.
 pub(crate) struct States {
@@ -73,6 +75,10 @@ impl States {
         };
         Ok((0..declared.len()).filter_map(argument).collect())
     }
+    /// Bytes of what is held, without room to grow.
+    pub(crate) fn bytes(&self) -> usize {
+        self.held.iter().flatten().map(Tensor::held_bytes).sum()
+    }
     /// Keeps the outputs that are states; gives the others.
     pub(crate) fn keep(&mut self, outputs: Vec<Tensor>) -> Vec<Tensor> {
         let mut visible = Vec::new();
@@ -102,6 +108,14 @@ pub(crate) fn append_axis(graph: &Graph, id: NodeId) -> Option<usize> {
     (graph.states.iter().any(joins) && sole_reader && read_by_blocks(graph, *present, axis)).then_some(axis)
 }
 
+/// The node that quantizes what node `id` appends in place, if nothing else reads its codes: rows are then quantized where they go.
+pub(crate) fn append_coder(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    append_axis(graph, id)?;
+    let (coder, node) = graph.producer(graph[id].inputs[1])?;
+    let found = matches!(&node.op, Op::Quantize(op) if op.to.granularity == Granularity::Row) && node.inputs.len() == 1;
+    (found && graph.single_user(node.outputs[0]) == Some(id)).then_some(coder)
+}
+
 /// Whether only `attention`, as keys or values along `axis`, and one output read `value`.
 fn read_by_blocks(graph: &Graph, value: ValueId, axis: usize) -> bool {
     let uses = &graph[value].uses;
@@ -118,7 +132,7 @@ fn empty_along(input: &Declared, axis: usize) -> Vec<Constraint<'_>> {
     dim.map(|dim| Constraint { input, axis, dim, size: 0, got: Got::State(axis, 0) }).into_iter().collect()
 }
 
-/// Zeros; nothing along the growing axis.
+/// Zeros, or no rows of codes; nothing along the growing axis.
 fn initial(input: &Declared, axis: Option<u32>, scope: &Scope<'_>) -> Result<Tensor, Diagnostic> {
     let unsized_state =
         || Diagnostic::input("run::state::size", format!("no input tells the size of state \"{}\": {}", input.name, input.ty));
@@ -126,5 +140,12 @@ fn initial(input: &Declared, axis: Option<u32>, scope: &Scope<'_>) -> Result<Ten
     let dims = ty.shape.dims().ok_or_else(unsized_state)?.iter().enumerate();
     let sizes = dims.map(|(i, dim)| if Some(i as u32) == axis { Some(0) } else { scope.size(dim) });
     let sizes = sizes.collect::<Option<Vec<usize>>>().ok_or_else(unsized_state)?;
-    Ok(Tensor::zeros(&sizes, ty.elem))
+    match ty.elem {
+        Elem::Quant(quant) if sizes.contains(&0) => Tensor::no_rows(&sizes, quant)
+            .map_err(|error| Diagnostic::unsupported("run::state::codes", format!("state \"{}\": {error}", input.name))),
+        Elem::Quant(_) => {
+            Err(Diagnostic::unsupported("run::state::codes", format!("state \"{}\" of codes has a fixed size: {ty}", input.name)))
+        }
+        elem => Ok(Tensor::zeros(&sizes, elem)),
+    }
 }

@@ -2,10 +2,13 @@
 //!
 //! Layout  one element after the other in native width. Types narrower than a byte take one byte each (`i4` as i8, `u4` as
 //!         u8, `f4e2m1` as its code); the small floats are their codes; bool is one byte, 0 or 1. Codes of quantized types
-//!         take one u8 each, unsigned form (see `Levels::affine`), beside scales and zero points.
+//!         take one u8 each, unsigned form (see `Levels::affine`), beside scales and zero points; state of quantized rows is packed
+//!         ([`PackedRows`]).
 
 mod grow;
+mod packed;
 
+pub use self::packed::{PackedRows, row_bytes};
 use crate::memory::Buffer;
 use half::{bf16, f16};
 use mokume_ir::types::Elem;
@@ -74,6 +77,8 @@ pub struct Tensor {
     buffer: Arc<Buffer>,
     strings: Option<Arc<Vec<String>>>,
     spare: Option<Spare>,
+    /// Holds the elements instead of the buffer.
+    packed: Option<Arc<PackedRows>>,
     /// Scales of a quantized tensor.
     pub scales: Option<Arc<Scales>>,
 }
@@ -98,7 +103,7 @@ impl Tensor {
         let width = elem_bytes(elem);
         assert!(dims.iter().product::<usize>() * width <= buffer.len(), "buffer too small for {dims:?} {elem}");
         assert!(width == 0 || (buffer.address()).is_multiple_of(width.min(8)), "buffer misaligned for {elem}");
-        Tensor { dims: dims.into(), elem, buffer, strings: None, spare: None, scales: None }
+        Tensor { dims: dims.into(), elem, buffer, strings: None, spare: None, packed: None, scales: None }
     }
     /// A tensor of these elements.
     ///
@@ -123,7 +128,7 @@ impl Tensor {
     pub fn strings(dims: &[usize], values: Vec<String>) -> Self {
         assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of {dims:?}");
         let buffer = Arc::new(Buffer::zeroed(0));
-        Tensor { dims: dims.into(), elem: Elem::String, buffer, strings: Some(Arc::new(values)), spare: None, scales: None }
+        Tensor { dims: dims.into(), elem: Elem::String, buffer, strings: Some(Arc::new(values)), spare: None, packed: None, scales: None }
     }
     /// Sizes.
     pub fn dims(&self) -> &[usize] {
@@ -165,24 +170,37 @@ impl Tensor {
     /// Panics  as [`Tensor::slice`], when the block is out of range, or when the room to grow is at another axis.
     pub fn block<T: Scalar>(&self, axis: usize, index: usize) -> &[T] {
         assert!(T::holds(self.elem), "{} read as {}", self.elem, std::any::type_name::<T>());
+        let (len, start) = self.block_place(axis, index);
+        bytemuck::cast_slice(&self.buffer.bytes()[start * size_of::<T>()..][..len * size_of::<T>()])
+    }
+    /// As [`Tensor::block`], writable.
+    ///
+    /// Panics  also when the buffer is shared.
+    pub(crate) fn block_mut<T: Scalar>(&mut self, axis: usize, index: usize) -> &mut [T] {
+        assert!(T::holds(self.elem), "{} written as {}", self.elem, std::any::type_name::<T>());
+        let (len, start) = self.block_place(axis, index);
+        let buffer = Arc::get_mut(&mut self.buffer).expect("a tensor that is written is not shared");
+        bytemuck::cast_slice_mut(&mut buffer.bytes_mut()[start * size_of::<T>()..][..len * size_of::<T>()])
+    }
+    /// Elements of a block, and before it.
+    fn block_place(&self, axis: usize, index: usize) -> (usize, usize) {
         let len = self.dims[axis..].iter().product::<usize>();
         let stride = self.spare.map_or(len, |spare| {
             assert_eq!(spare.axis, axis, "the axis of room to grow");
             spare.stride
         });
-        let width = size_of::<T>();
-        bytemuck::cast_slice(&self.buffer.bytes()[index * stride * width..][..len * width])
+        (len, index * stride)
     }
     /// True when the elements lie one after the other. Only state in the making is not; `attention` reads it by blocks,
     /// every other op gets dense operands.
     pub fn is_dense(&self) -> bool {
-        self.spare.is_none()
+        self.spare.is_none() && self.packed.is_none()
     }
     /// The elements as bytes.
     ///
     /// Panics  when the tensor is not dense.
     pub fn bytes(&self) -> &[u8] {
-        assert!(self.is_dense(), "a tensor with room to grow read as a whole");
+        assert!(self.is_dense(), "state in the making read as a whole");
         &self.buffer.bytes()[..self.len() * elem_bytes(self.elem)]
     }
     /// The elements as writable bytes.
@@ -190,7 +208,7 @@ impl Tensor {
     /// Panics  when the buffer is shared.
     #[allow(clippy::panic, reason = "a shared output is a bug of the op")]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        assert!(self.is_dense(), "a tensor with room to grow written as a whole");
+        assert!(self.is_dense(), "state in the making written as a whole");
         let len = self.len() * elem_bytes(self.elem);
         match Arc::get_mut(&mut self.buffer) {
             Some(buffer) => &mut buffer.bytes_mut()[..len],

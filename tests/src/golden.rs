@@ -134,8 +134,9 @@ pub fn compare_runs(
     executor: &dyn Executor,
 ) -> Result<(), String> {
     let inputs = random::inputs(before, 7, sizes).ok_or("an input cannot be made at random")?;
+    let given = before.main().states.is_empty();
     let run = |module: &Module, when| {
-        let module = stateless(module);
+        let module = if given { stateless(module) } else { module.clone() };
         executor.run(&module, &inputs, &mut |_, _, _| ()).map_err(|error| format!("{when}: {error}\n{}", print(&module)))
     };
     let (wanted, found) = (run(before, "before")?, run(after, "after")?);

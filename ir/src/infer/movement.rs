@@ -4,6 +4,7 @@ use super::cx::{Cx, Result, ceil_div, product};
 use crate::attr::Ints;
 use crate::dim::{Dim, DimFn};
 use crate::op::{Broadcast, Concat, Pad, Reshape, Slice, Split, Squeeze, Tile, Transpose, Unsqueeze};
+use crate::quant::Granularity;
 use crate::types::{Elem, Shape, Type};
 
 fn zero() -> Dim {
@@ -250,6 +251,9 @@ pub(super) fn concat(cx: &Cx<'_>, op: &Concat) -> Result<Type> {
     let ranked: Vec<Option<&[Dim]>> = ranked.collect::<Result<_>>()?;
     let Some(rank) = ranked.iter().flatten().map(|dims| dims.len()).next() else { return Ok(first.clone().into()) };
     let axis = cx.axis(op.axis, rank)?;
+    if axis + 1 == rank && first.elem.quant().is_some_and(|quant| quant.granularity == Granularity::Row) {
+        return cx.fail(format!("parts of rows of {} have scales of their own", first.elem));
+    }
     let mut joined: Option<Vec<Dim>> = None;
     for (index, dims) in ranked.into_iter().enumerate() {
         let unknown = || (0..rank).map(|_| cx.fresh()).collect();

@@ -3,14 +3,15 @@
 use super::cx::{Cx, Result};
 use crate::dim::Dim;
 use crate::op::{Attention, Recurrent, RnnDirection, RnnKind, Rotary};
+use crate::quant::Granularity;
 use crate::types::{Elem, Shape, Type};
 
 pub(super) fn attention(cx: &Cx<'_>, op: &Attention) -> Result<Type> {
     let operands = 3 + usize::from(op.mask);
     cx.count(operands..=operands)?;
     let q = cx.float(0)?;
-    cx.same_elem(0, 1)?;
-    cx.same_elem(0, 2)?;
+    keys_or_values(cx, 1)?;
+    keys_or_values(cx, 2)?;
     let (q_dims, k_dims, v_dims) = (cx.rank_is(0, 4)?, cx.rank_is(1, 4)?, cx.rank_is(2, 4)?);
     let or_fresh = |dims: Option<&[Dim]>, axis: usize| dims.map_or_else(|| cx.fresh(), |dims| dims[axis].clone());
     if let (Some(q), Some(k)) = (q_dims, k_dims) {
@@ -28,6 +29,12 @@ pub(super) fn attention(cx: &Cx<'_>, op: &Attention) -> Result<Type> {
     let [b, h, s, e] = dims;
     let dims = if op.join_heads { vec![b, s, h.times(&e)] } else { vec![b, h, s, e] };
     Ok(Type::tensor(Shape::Ranked(dims), q.elem))
+}
+
+/// Of the element type of the queries, or codes with a scale per row beside f32 queries.
+fn keys_or_values(cx: &Cx<'_>, index: usize) -> Result<()> {
+    let per_row = cx.tensor(index)?.elem.quant().is_some_and(|quant| quant.granularity == Granularity::Row);
+    if per_row && cx.tensor(0)?.elem == Elem::F32 { Ok(()) } else { cx.same_elem(0, index).map(drop) }
 }
 
 fn groups(cx: &Cx<'_>, query: &Dim, key: &Dim) -> Result<()> {

@@ -176,7 +176,7 @@ ops! {
         /// The sizes.
         sizes: Ints,
     }
-    /// Joins operands along an axis. (x...)
+    /// Joins operands along an axis; codes with a scale per row not along the last. (x...)
     Concat = "concat" {
         /// The axis.
         axis: i64,
@@ -390,7 +390,9 @@ ops! {
         bias: f32,
     }
     /// softmax(scale q kᵀ + mask) v. q [b, hq, s, d], k [b, hk, t, d], v [b, hk, t, e], hq a multiple of hk;
-    /// mask broadcast to [b, hq, s, t]: bool (true attends) or float (added). `(q, k, v, [mask])`
+    /// mask broadcast to [b, hq, s, t]: bool (true attends) or float (added). Keys and values may be codes with a scale per row
+    /// (`Granularity::Row`) beside f32 queries: they stand for `scale * (level - zero)` in f32, and scores, softmax and sums
+    /// are those of float keys and values; only the order of sums over many keys is free. `(q, k, v, [mask])`
     Attention = "attention" {
         /// Factor of the scores; none for 1/sqrt(d).
         scale: Option<f32>,

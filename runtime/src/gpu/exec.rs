@@ -97,6 +97,10 @@ impl DeviceRun {
     pub(crate) fn bytes(&self) -> usize {
         self.pool.bytes()
     }
+    /// Bytes of the held states.
+    pub(crate) fn state_bytes(&self) -> usize {
+        self.states.bytes()
+    }
     /// What the held states say about symbols.
     pub(crate) fn constraints<'a>(&self, declared: &'a [Declared]) -> Vec<Constraint<'a>> {
         self.states.constraints(declared)

@@ -17,6 +17,10 @@ impl DeviceStates {
     pub(crate) fn reset(&mut self) {
         self.held.fill(None);
     }
+    /// Bytes of what is held, without room to grow.
+    pub(crate) fn bytes(&self) -> usize {
+        self.held.iter().flatten().map(DeviceTensor::bytes).sum()
+    }
     /// What the held states, and the emptiness of growing ones, say about symbols.
     pub(crate) fn constraints<'a>(&self, declared: &'a [Declared]) -> Vec<Constraint<'a>> {
         let mut all = Vec::new();

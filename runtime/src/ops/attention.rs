@@ -1,6 +1,7 @@
 //! Scaled dot-product attention.
 //!
 //! Query heads that share a key head are rows of one matrix: their scores are one product, their sums another, over blocks of rows.
+//! Keys and values that are rows of codes become real values a block of keys at a time, while that is in cache.
 
 use super::gemm::{Matrix, Sizes, Target, product};
 use super::operands::{operand, operand_of};
@@ -9,29 +10,74 @@ use super::shared::Shared;
 use super::softmax::softmax_row;
 use super::{OpContext, OpError, scratch};
 use crate::crew;
-use crate::tensor::Tensor;
+use crate::tensor::{PackedRows, Tensor};
 use mokume_ir::op::Attention;
 use mokume_ir::types::Elem;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// softmax(scale q kᵀ + mask) v. A row that may attend to nothing gives 0. Keys and values may have room to grow.
+/// softmax(scale q kᵀ + mask) v. A row that may attend to nothing gives 0. Keys and values may be state in the making.
 ///
 /// Errors  when the sizes do not fit.
 /// Source  ONNX Attention-23.
 pub fn attention(op: &Attention, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let q = operand(inputs, 0)?;
-    let (k, v) = (operand_of(inputs, 1, q.elem())?, operand_of(inputs, 2, q.elem())?);
+    let (k, v) = (keys_or_values(inputs, 1, q.elem())?, keys_or_values(inputs, 2, q.elem())?);
     let plan = Plan::new(op, q, k, v)?;
     let mut y = cx.alloc(&plan.result(), q.elem())?;
     for_reals!("attention", q.elem(), T => {
         let mask = if op.mask { Some(Mask::<T>::new(operand(inputs, 3)?, &plan)?) } else { None };
-        plan.run::<T>([q, k, v], mask.as_ref(), y.slice_mut());
+        plan.run::<T>(q, [Source::new(k)?, Source::new(v)?], mask.as_ref(), y.slice_mut());
         Ok(vec![y])
     })
 }
 
+fn keys_or_values<'a>(inputs: &[&'a Tensor], index: usize, elem: Elem) -> Result<&'a Tensor, OpError> {
+    let tensor = operand(inputs, index)?;
+    if tensor.elem().quant().is_some() && elem == Elem::F32 { Ok(tensor) } else { operand_of(inputs, index, elem) }
+}
+
 /// Rows up to which products are sums of rows as they lie.
 const FEW_ROWS: usize = 8;
+/// Keys whose codes become real values at a time; a multiple of the terms that are added at a time.
+const KEYS: usize = 128;
+
+/// Keys or values as they lie.
+enum Source<'a> {
+    Reals(&'a Tensor),
+    Codes(Arc<PackedRows>),
+}
+
+impl<'a> Source<'a> {
+    fn new(tensor: &'a Tensor) -> Result<Self, OpError> {
+        match tensor.elem().quant() {
+            Some(_) => Ok(Source::Codes(tensor.packed_rows()?)),
+            None => Ok(Source::Reals(tensor)),
+        }
+    }
+    /// Keys that are read at a time, of `count`.
+    fn step(&self, count: usize) -> usize {
+        if matches!(self, Source::Codes(_)) { KEYS.min(count) } else { count }
+    }
+    /// Elements that reading so many takes.
+    fn memory(&self, count: usize, width: usize) -> usize {
+        if matches!(self, Source::Codes(_)) { self.step(count) * width } else { 0 }
+    }
+    /// Parts of the keys `0..count` of one head, with the values of each.
+    fn each<T: Real>(&self, pair: usize, count: usize, width: usize, memory: &mut [T], mut visit: impl FnMut(Range<usize>, &[T])) {
+        for first in (0..count).step_by(self.step(count).max(1)) {
+            let keys = first..(first + self.step(count)).min(count);
+            match self {
+                Source::Reals(tensor) => visit(keys.clone(), &tensor.block(2, pair)[keys.start * width..keys.end * width]),
+                Source::Codes(rows) => {
+                    let values = &mut memory[..keys.len() * width];
+                    T::unpack(rows, 2, pair, keys.clone(), values);
+                    visit(keys, values);
+                }
+            }
+        }
+    }
+}
 
 /// Sizes and settings.
 struct Plan {
@@ -70,7 +116,7 @@ impl Plan {
     fn reach(&self, row: usize) -> usize {
         if self.causal { (row % self.s + 1 + self.t).saturating_sub(self.s).min(self.t) } else { self.t }
     }
-    fn run<T: Real>(&self, [q, k, v]: [&Tensor; 3], mask: Option<&Mask<'_, T>>, y: &mut [T]) {
+    fn run<T: Real>(&self, q: &Tensor, sources: [Source<'_>; 2], mask: Option<&Mask<'_, T>>, y: &mut [T]) {
         let (rows, out, q) = (self.rows(), Shared::new(y), q.slice::<T>());
         let block = ((1usize << 16) / self.t.max(1)).clamp(8, 64);
         let blocks = |pair: usize| (0..rows).step_by(block).map(move |first| (pair, first..(first + block).min(rows)));
@@ -78,49 +124,87 @@ impl Plan {
         crew::for_each(tasks.len(), |task| {
             let (pair, range) = tasks[task].clone();
             let q = &q[(pair * rows + range.start) * self.d..][..range.len() * self.d];
-            self.block([q, k.block(2, pair), v.block(2, pair)], mask, pair, range, &out);
+            self.block(q, &sources, mask, pair, range, &out);
         });
     }
     /// Rows `range` of the queries of one key head.
-    fn block<T: Real>(&self, [q, k, v]: [&[T]; 3], mask: Option<&Mask<'_, T>>, pair: usize, range: Range<usize>, out: &Shared<T>) {
+    fn block<T: Real>(
+        &self,
+        q: &[T],
+        [keys, values]: &[Source<'_>; 2],
+        mask: Option<&Mask<'_, T>>,
+        pair: usize,
+        range: Range<usize>,
+        out: &Shared<T>,
+    ) {
         let reach = range.clone().map(|row| self.reach(row)).max().unwrap_or(0);
-        if range.len() <= FEW_ROWS && self.d > 0 && self.e > 0 {
-            return self.few_rows([q, &k[..reach * self.d], v], mask, pair, range, out);
-        }
-        scratch::with::<T, _>(range.len() * reach, |memory| {
-            let scores = Shared::new(memory);
-            let to = Target { start: 0, rows: reach, add: false };
-            let queries = Matrix { data: q, rows: self.d, cols: 1 };
-            let sizes = Sizes { m: range.len(), n: reach, k: self.d };
-            // SAFETY: the scores belong to this task.
-            unsafe { product(sizes, queries, Matrix { data: k, rows: 1, cols: self.d }, &scores, to, false) };
-            // SAFETY: as above, and the product is done.
-            let scores = unsafe { scores.part(0, range.len() * reach) };
+        let memory = keys.memory(reach, self.d).max(values.memory(reach, self.e));
+        let few = range.len() <= FEW_ROWS && self.d > 0 && self.e > 0;
+        scratch::with::<T, _>(range.len() * reach + memory, |scores| {
+            let (scores, memory) = scores.split_at_mut(range.len() * reach);
+            keys.each(pair, reach, self.d, memory, |keys, k| match few {
+                true => T::dots(q, k, self.d, &mut scores[keys.start..], reach),
+                false => self.scores(q, k, keys, scores, reach),
+            });
             for (row, scores) in range.clone().zip(scores.chunks_mut(reach.max(1))) {
                 self.finish_row(mask, pair, row, scores);
             }
-            for (run, to) in self.runs(pair, range.clone()) {
-                let weights = Matrix { data: &scores[(run.start - range.start) * reach..], rows: reach, cols: 1 };
-                let sizes = Sizes { m: run.len(), n: self.e, k: reach };
-                // SAFETY: every task has its own rows of the output.
-                unsafe { product(sizes, weights, Matrix { data: v, rows: self.e, cols: 1 }, out, to, false) };
-            }
+            let runs = self.runs(pair, range.clone());
+            self.clear(&runs, out);
+            values.each(pair, reach, self.e, memory, |keys, v| match few {
+                true => self.add_few(&scores[keys.start..], v, reach, (&runs, range.start), out),
+                false => self.add(&scores[keys.start..], v, reach, (&runs, range.start), out),
+            });
         });
     }
-    /// As [`Plan::block`] for few rows, as when decoding: keys and values are read once, as they lie.
-    fn few_rows<T: Real>(&self, [q, k, v]: [&[T]; 3], mask: Option<&Mask<'_, T>>, pair: usize, range: Range<usize>, out: &Shared<T>) {
-        let reach = k.len() / self.d;
-        scratch::with::<T, _>(range.len() * reach, |scores| {
-            T::dots(q, k, self.d, scores, reach);
-            for (run, to) in self.runs(pair, range.clone()) {
-                for (i, row) in run.clone().enumerate() {
-                    let scores = &mut scores[(row - range.start) * reach..][..reach];
-                    self.finish_row(mask, pair, row, scores);
-                    // SAFETY: every task has its own rows of the output.
-                    T::sum_rows(scores, v, unsafe { out.part(to.start + i * to.rows, self.e) });
-                }
+    /// Scores of many rows and these keys; a row has `reach` of them.
+    fn scores<T: Real>(&self, q: &[T], k: &[T], keys: Range<usize>, scores: &mut [T], reach: usize) {
+        let m = scores.len() / reach.max(1);
+        let to = Target { start: keys.start, rows: reach, add: false };
+        let queries = Matrix { data: q, rows: self.d, cols: 1 };
+        let sizes = Sizes { m, n: keys.len(), k: self.d };
+        // SAFETY: the scores belong to this task.
+        unsafe { product(sizes, queries, Matrix { data: k, rows: 1, cols: self.d }, &Shared::new(scores), to, false) };
+    }
+    /// Results of rows begin with 0.
+    fn clear<T: Real>(&self, runs: &[(Range<usize>, Target)], out: &Shared<T>) {
+        for (run, to) in runs {
+            // SAFETY: every task has its own rows of the output.
+            (0..run.len()).for_each(|i| unsafe { out.part(to.start + i * to.rows, self.e) }.fill(T::ZERO));
+        }
+    }
+    /// Adds the values of some keys, weighted, to the results of many rows, the first of which is number `first`.
+    fn add<T: Real>(
+        &self,
+        weights: &[T],
+        v: &[T],
+        reach: usize,
+        (runs, first): (&[(Range<usize>, Target)], usize),
+        out: &Shared<T>,
+    ) {
+        for (run, to) in runs {
+            let weights = Matrix { data: &weights[(run.start - first) * reach..], rows: reach, cols: 1 };
+            let sizes = Sizes { m: run.len(), n: self.e, k: v.len() / self.e.max(1) };
+            // SAFETY: every task has its own rows of the output.
+            unsafe { product(sizes, weights, Matrix { data: v, rows: self.e, cols: 1 }, out, Target { add: true, ..*to }, false) };
+        }
+    }
+    /// As [`Plan::add`] for few rows, as when decoding: values are read as they lie.
+    fn add_few<T: Real>(
+        &self,
+        weights: &[T],
+        v: &[T],
+        reach: usize,
+        (runs, first): (&[(Range<usize>, Target)], usize),
+        out: &Shared<T>,
+    ) {
+        for (run, to) in runs {
+            for (i, row) in run.clone().enumerate() {
+                let weights = &weights[(row - first) * reach..][..v.len() / self.e];
+                // SAFETY: every task has its own rows of the output.
+                T::add_rows(weights, v, unsafe { out.part(to.start + i * to.rows, self.e) });
             }
-        });
+        }
     }
     /// Where rows `range` of one key head go: runs of rows at one distance. With joined heads these are the heads.
     fn runs(&self, pair: usize, range: Range<usize>) -> Vec<(Range<usize>, Target)> {
@@ -199,6 +283,8 @@ impl<'a, T: Real> Mask<'a, T> {
 mod tests {
     use super::super::testing::{assert_close, numbers, refuses, run};
     use super::*;
+    use mokume_ir::op::Dequantize;
+    use mokume_ir::quant::{Granularity, Levels, QuantType};
 
     fn op(causal: bool, softcap: f32, mask: bool) -> Attention {
         Attention { scale: None, causal, softcap, mask, join_heads: false }
@@ -243,6 +329,34 @@ mod tests {
             assert_eq!(joined[0].dims(), &[b, s, 6 * 5]);
             let transposed = run(mokume_ir::op::Transpose { perm: vec![0, 2, 1, 3] }, &[apart[0].clone()]);
             assert_close(joined[0].slice(), transposed[0].slice(), 1e-6);
+        }
+    }
+
+    /// Codes per row, packed as in state.
+    fn packed(x: &Tensor, bits: u8, zero_point: bool) -> Tensor {
+        let levels = if zero_point { Levels::Unsigned } else { Levels::Signed };
+        let to = QuantType { bits, levels, granularity: Granularity::Row, zero_point };
+        let mut dims = x.dims().to_vec();
+        dims[2] = 0;
+        Tensor::no_rows(&dims, to).unwrap().appended(2, x).unwrap()
+    }
+
+    #[test]
+    fn codes_give_what_their_real_values_give() {
+        for (bits, zero_point) in [(8, true), (8, false), (4, true), (3, false), (3, true), (2, true)] {
+            for (s, t, join_heads) in [(1, 300, true), (2, 128, false), (1, 5, true), (40, 333, true), (33, 33, false), (3, 2, false)] {
+                let (q, k, v) = (numbers(&[2, 6, s, 64], 1), numbers(&[2, 2, t, 64], 2), numbers(&[2, 2, t, 40], 3));
+                let (k, v) = (packed(&k, bits, zero_point), packed(&v, 4, true));
+                let reals = [&k, &v].map(|x| run(Dequantize {}, &[x.dense()]).remove(0));
+                let op = || Attention { join_heads, ..op(true, 0.0, false) };
+                let want = run(op(), &[q.clone(), reals[0].clone(), reals[1].clone()]);
+                let few = 3 * s <= FEW_ROWS;
+                for (k, v) in [(k.clone(), v.clone()), (k.dense(), v.dense()), (k, reals[1].clone())] {
+                    let y = run(op(), &[q.clone(), k, v]);
+                    assert_close(y[0].slice(), want[0].slice(), 1e-6);
+                    assert!(!few || y[0].slice::<f32>() == want[0].slice::<f32>(), "few rows give the same bits");
+                }
+            }
         }
     }
 

@@ -125,6 +125,9 @@ fn ranks_suffice(op: &Op) -> bool {
 /// Codes move as other bytes do, where one scale is right for all of them.
 fn with_scales(op: &Op, inputs: &[&Tensor], cx: &OpContext<'_>) -> Outputs {
     let [first] = operands(inputs)?;
+    if let (Op::Concat(op), Some(Granularity::Row)) = (op, first.elem().quant().map(|quant| quant.granularity)) {
+        return movement::concat_rows(op, inputs, cx);
+    }
     let uniform = |x: &&Tensor| x.elem().quant().is_none_or(|quant| quant.granularity == Granularity::Tensor);
     let same = |x: &&Tensor| x.elem().quant().is_none() || x.scales == first.scales;
     let reshapes = matches!(op, Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_));

@@ -63,7 +63,8 @@ fn rows_by_rows(a: &[f32], b: &[f32], k: usize, m: usize, out: &mut [f32]) {
 fn rows_by_columns(a: &[f32], b: &[f32], k: usize, n: usize, m: usize, out: &mut [f32]) {
     let width = out.len() / m;
     for (i, out) in out.chunks_mut(width).enumerate() {
-        sum_rows(&a[i * k..(i + 1) * k], b, n, out);
+        out.fill(0.0);
+        add_rows(&a[i * k..(i + 1) * k], b, n, out);
     }
 }
 
@@ -109,10 +110,9 @@ fn short_dot_avx512(a: &[f32], b: &[f32]) -> f32 {
 }
 
 vectorized! {
-    /// `out = Σ_p a[p] b[p * stride..]`, four rows at a time.
-    pub fn sum_rows<const FMA: bool>(a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) -> () {
+    /// `out += Σ_p a[p] b[p * stride..]`, four rows at a time.
+    pub fn add_rows<const FMA: bool>(a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) -> () {
         let width = out.len();
-        out.fill(0.0);
         let (fours, tail) = a.as_chunks::<4>();
         for (p, a) in fours.iter().enumerate() {
             let row = |i: usize| &b[(4 * p + i) * stride..][..width];

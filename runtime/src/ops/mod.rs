@@ -59,7 +59,7 @@ pub mod signal;
 pub mod simd;
 pub mod softmax;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod window;
 
 use crate::memory::Buffer;

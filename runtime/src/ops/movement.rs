@@ -2,11 +2,14 @@
 
 use super::lanes::{CHUNK, for_chunks};
 use super::layout::{axes, axis, broadcast, broadcast_strides, operands, size, strides, volume};
+use super::quantize::scales_of;
 use super::strided::gather;
 use super::{OpContext, OpError};
-use crate::tensor::{Dims, Tensor, elem_bytes};
+use crate::tensor::{Dims, Scalar, Scales, Tensor, elem_bytes};
 use mokume_ir::attr::Ints;
 use mokume_ir::op::{Broadcast, Concat, Reshape, Slice, Split, Squeeze, Tile, Transpose, Unsqueeze};
+use mokume_ir::types::Elem;
+use std::sync::Arc;
 
 /// Runs a reshape.
 pub fn reshape(op: &Reshape, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -182,6 +185,36 @@ pub fn concat(op: &Concat, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec
         for_chunks(out.bytes_mut(), (4 * CHUNK / row).max(1) * row, |offset, part| join_rows(&parts, offset / row, row, part));
     }
     Ok(vec![out])
+}
+
+/// Codes with a scale per row, joined along another axis than the last.
+///
+/// Errors  also when an operand has not as many scales as rows.
+pub fn concat_rows(op: &Concat, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let [first] = operands(inputs)?;
+    let axis = axis(op.axis, first.rank())?;
+    if axis + 1 == first.rank() {
+        return Err(OpError::unsupported("concat of parts of quantized rows"));
+    }
+    let mut out = concat(op, inputs, cx)?;
+    let join = |parts: Vec<Tensor>| concat(&Concat { axis: axis as i64 }, &parts.iter().collect::<Vec<_>>(), cx);
+    let scales = inputs.iter().map(|x| per_row(x, Elem::F32, &scales_of(x)?.scales)).collect::<Result<_, _>>()?;
+    let scales = join(scales)?[0].slice::<f32>().to_vec();
+    let has_zeros = first.elem().quant().is_some_and(|quant| quant.zero_point);
+    let zeros = inputs.iter().filter(|_| has_zeros).map(|x| per_row(x, Elem::I32, &scales_of(x)?.zero_points));
+    let zeros = zeros.collect::<Result<Vec<_>, _>>()?;
+    let zero_points = if has_zeros { join(zeros)?[0].slice::<i32>().to_vec() } else { vec![] };
+    out[0].scales = Some(Arc::new(Scales { scales, zero_points }));
+    Ok(out)
+}
+
+/// One number per row of `x`.
+fn per_row<T: Scalar>(x: &Tensor, elem: Elem, values: &[T]) -> Result<Tensor, OpError> {
+    let rows = &x.dims()[..x.rank().saturating_sub(1)];
+    match rows.iter().product::<usize>() == values.len() {
+        true => Ok(Tensor::of(rows, elem, values)),
+        false => Err(OpError::operands(format!("{x:?} has {} scales or zero points", values.len()))),
+    }
 }
 
 /// One row: every operand is one run of bytes.

@@ -21,12 +21,11 @@ use std::sync::Arc;
 /// Errors  when the operands do not fit the quantized type.
 pub fn quantize(op: &Quantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = operand_of(inputs, 0, Elem::F32)?;
-    let coder = Coder::new(op.to.bits, op.to.levels)?;
     let groups = Groups::new(x.dims(), op.to.granularity)?;
     let x = x.slice::<f32>();
     let (coder, scales) = match inputs.len() {
-        1 => found_scales(coder, op.to, x, &groups)?,
-        _ => (coder, given_scales(&op.to, inputs, groups.count)?),
+        1 => found_scales(op.to, x, &groups)?,
+        _ => (Coder::new(op.to.bits, op.to.levels)?, given_scales(&op.to, inputs, groups.count)?),
     };
     let mut y = cx.alloc(inputs[0].dims(), Elem::Quant(op.to))?;
     let code = |at: usize| {
@@ -63,6 +62,35 @@ pub fn dequantize(_: &Dequantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Res
 /// The scales of a quantized tensor.
 pub fn scales_of(x: &Tensor) -> Result<&Scales, OpError> {
     x.scales.as_deref().ok_or_else(|| OpError::operands(format!("{x:?} has no scales")))
+}
+
+/// Quantizes rows one by one, each with a scale (and zero point) found from its data, as [`quantize`] does.
+#[derive(Clone, Copy)]
+pub struct RowCoder {
+    coder: Coder,
+    zero_point: bool,
+}
+
+impl RowCoder {
+    /// Rows of codes of this type.
+    ///
+    /// Errors  for bits, levels and zero points that do not fit together.
+    pub fn new(to: &QuantType) -> Result<Self, OpError> {
+        let coder = Coder::new(to.bits, to.levels)?;
+        if to.zero_point && !matches!(to.levels, Levels::Signed | Levels::Unsigned) {
+            return Err(OpError::operands(format!("{} levels with a zero point", to.levels.name())));
+        }
+        Ok(RowCoder { coder: if to.zero_point { coder } else { coder.symmetric() }, zero_point: to.zero_point })
+    }
+    /// The codes of a row; gives its scale and zero point.
+    pub fn code(&self, x: &[f32], codes: &mut [u8]) -> (f32, i32) {
+        let (scale, zero) = self.scale(range(x));
+        code_all(&self.coder, x, scale, zero, 0, codes);
+        (scale, zero)
+    }
+    fn scale(&self, range: (f32, f32)) -> (f32, i32) {
+        if self.zero_point { self.coder.spread(range) } else { self.coder.magnitude(range) }
+    }
 }
 
 /// How activations are quantized.
@@ -301,22 +329,18 @@ impl Groups {
     }
 }
 
-fn found_scales(coder: Coder, to: QuantType, x: &[f32], groups: &Groups) -> Result<(Coder, Scales), OpError> {
+fn found_scales(to: QuantType, x: &[f32], groups: &Groups) -> Result<(Coder, Scales), OpError> {
+    let coder = RowCoder::new(&to)?;
     let mut ranges = vec![(0.0f32, 0.0f32); groups.count];
     for (at, &x) in x.iter().enumerate().filter(|(_, x)| x.is_finite()) {
         let range = &mut ranges[groups.of(at)];
         *range = (range.0.min(x), range.1.max(x));
     }
+    let (scales, mut zero_points): (_, Vec<i32>) = ranges.into_iter().map(|range| coder.scale(range)).unzip();
     if !to.zero_point {
-        let coder = coder.symmetric();
-        let scales = ranges.into_iter().map(|range| coder.magnitude(range).0).collect();
-        return Ok((coder, Scales { scales, zero_points: vec![] }));
+        zero_points.clear();
     }
-    if !matches!(to.levels, Levels::Signed | Levels::Unsigned) {
-        return Err(OpError::operands(format!("{} levels with a zero point", to.levels.name())));
-    }
-    let (scales, zero_points) = ranges.into_iter().map(|range| coder.spread(range)).unzip();
-    Ok((coder, Scales { scales, zero_points }))
+    Ok((coder.coder, Scales { scales, zero_points }))
 }
 
 fn given_scales(to: &QuantType, inputs: &[&Tensor], count: usize) -> Result<Scales, OpError> {

@@ -1,11 +1,11 @@
 //! Real numbers: the arithmetic that generic float ops need, for f32 and f64; half floats compute as f32.
 
 use super::{OpContext, OpError, gemv, simd};
-use crate::tensor::{Scalar, Tensor};
+use crate::tensor::{PackedRows, Scalar, Tensor};
 use half::{bf16, f16};
 use mokume_ir::types::Elem;
 use std::iter::Sum;
-use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Range, Sub, SubAssign};
 
 /// f32 or f64.
 pub trait Real:
@@ -55,12 +55,14 @@ pub trait Real:
     fn exp_shifted(x: &mut [Self], shift: Self) -> Self;
     /// `out[i stride + j] = Σ_p a[i, p] b[j, p]` of rows of `k` elements; meant for few rows `a`.
     fn dots(a: &[Self], b: &[Self], k: usize, out: &mut [Self], stride: usize);
-    /// `out = Σ_p a[p] b[p]` of rows `b` as long as `out`.
-    fn sum_rows(a: &[Self], b: &[Self], out: &mut [Self]);
+    /// `out += Σ_p a[p] b[p]` of rows `b` as long as `out`; four terms at a time.
+    fn add_rows(a: &[Self], b: &[Self], out: &mut [Self]);
+    /// The real values of rows of codes: [`PackedRows::unpack`].
+    fn unpack(rows: &PackedRows, axis: usize, index: usize, range: Range<usize>, out: &mut [Self]);
 }
 
 macro_rules! real {
-    ($ty:ident, $elem:ident, $largest:path, $exp_shifted:path, $dots:path, $sum_rows:path) => {
+    ($ty:ident, $elem:ident, $largest:path, $exp_shifted:path, $dots:path, $add_rows:path, $unpack:path) => {
         impl Real for $ty {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -105,15 +107,18 @@ macro_rules! real {
             fn dots(a: &[Self], b: &[Self], k: usize, out: &mut [Self], stride: usize) {
                 $dots(a, b, k, out, stride);
             }
-            fn sum_rows(a: &[Self], b: &[Self], out: &mut [Self]) {
-                $sum_rows(a, b, out.len(), out);
+            fn add_rows(a: &[Self], b: &[Self], out: &mut [Self]) {
+                $add_rows(a, b, out.len(), out);
+            }
+            fn unpack(rows: &PackedRows, axis: usize, index: usize, range: Range<usize>, out: &mut [Self]) {
+                $unpack(rows, axis, index, range, out);
             }
         }
     };
 }
 
-real!(f32, F32, simd::max, simd::exp_shifted, gemv::dots, gemv::sum_rows);
-real!(f64, F64, largest_f64, exp_shifted_f64, dots_f64, sum_rows_f64);
+real!(f32, F32, simd::max, simd::exp_shifted, gemv::dots, gemv::add_rows, PackedRows::unpack);
+real!(f64, F64, largest_f64, exp_shifted_f64, dots_f64, add_rows_f64, unpack_f64);
 
 fn largest_f64(x: &[f64]) -> f64 {
     x.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b))
@@ -131,8 +136,13 @@ fn dots_f64(a: &[f64], b: &[f64], k: usize, out: &mut [f64], stride: usize) {
     }
 }
 
-fn sum_rows_f64(a: &[f64], b: &[f64], width: usize, out: &mut [f64]) {
-    out.fill(0.0);
+fn unpack_f64(rows: &PackedRows, axis: usize, index: usize, range: Range<usize>, out: &mut [f64]) {
+    let mut values = vec![0.0; out.len()];
+    rows.unpack(axis, index, range, &mut values);
+    out.iter_mut().zip(values).for_each(|(out, value)| *out = f64::from(value));
+}
+
+fn add_rows_f64(a: &[f64], b: &[f64], width: usize, out: &mut [f64]) {
     for (a, b) in a.iter().zip(b.chunks_exact(width)) {
         out.iter_mut().zip(b).for_each(|(out, b)| *out += a * b);
     }

@@ -6,29 +6,38 @@
 use super::{Spare, Tensor, elem_bytes};
 use crate::memory::Buffer;
 use crate::ops::OpError;
+use mokume_ir::types::Elem;
 use std::sync::Arc;
 
 /// Room for this many indices at least.
 const MIN_ROOM: usize = 64;
 
 impl Tensor {
-    /// This tensor with `more` behind it along `axis`, in place where nobody else reads it and there is room.
+    /// This tensor with `more` behind it along `axis`, in place where nobody else reads it and there is room. Rows of codes also take
+    /// values of f32, which are quantized.
     ///
     /// Errors  when sizes or element types do not fit.
     pub(crate) fn appended(self, axis: usize, more: &Tensor) -> Result<Tensor, OpError> {
         let rest = |dims: &[usize]| (dims[..axis].to_vec(), dims[axis + 1..].to_vec());
-        let fits = axis < self.rank() && self.rank() == more.rank() && self.elem == more.elem && rest(&self.dims) == rest(&more.dims);
-        if !fits || self.strings.is_some() || self.scales.is_some() {
+        let elem = self.elem == more.elem || (self.elem.quant().is_some() && more.elem == Elem::F32);
+        let fits = axis < self.rank() && self.rank() == more.rank() && elem && rest(&self.dims) == rest(&more.dims);
+        if !fits || self.strings.is_some() {
             return Err(OpError::operands(format!("{more:?} does not continue {self:?} along axis {axis}")));
         }
-        let size = self.dims[axis] + more.dims[axis];
-        let mut grown = self.with_room(axis, size);
-        grown.write_blocks(axis, grown.dims[axis], more);
-        grown.dims[axis] = size;
+        if self.elem.quant().is_some() {
+            return self.appended_rows(axis, more);
+        }
+        let at = self.dims[axis];
+        let mut grown = self;
+        grown.extend(axis, more.dims[axis]);
+        grown.write_blocks(axis, at, more);
         Ok(grown)
     }
     /// The tensor, dense.
     pub(crate) fn dense(&self) -> Tensor {
+        if let Some(rows) = &self.packed {
+            return self.dense_rows(rows);
+        }
         let Some(Spare { axis, .. }) = self.spare else { return self.clone() };
         let mut dense = Tensor::zeros(&self.dims, self.elem);
         let size = self.block_bytes(axis);
@@ -50,19 +59,24 @@ impl Tensor {
         let stride = self.spare.map_or(size, |spare| spare.stride * elem_bytes(self.elem));
         &self.buffer.bytes()[index * stride..][..size]
     }
-    /// Unique, with room for `size` indices of `axis`.
-    fn with_room(mut self, axis: usize, size: usize) -> Tensor {
+    /// Makes the tensor unique, with `count` more indices of `axis`, whose elements are unspecified.
+    pub(super) fn extend(&mut self, axis: usize, count: usize) {
+        self.make_room(axis, self.dims[axis] + count);
+        self.dims[axis] += count;
+    }
+    /// Makes the tensor unique, with room for `size` indices of `axis`.
+    fn make_room(&mut self, axis: usize, size: usize) {
         let inner = self.inner(axis);
         let room = self.spare.filter(|spare| spare.axis == axis).map_or(0, |spare| spare.stride);
         if room >= size * inner && self.is_unique() {
-            return self;
+            return;
         }
         let stride = (size * 2).max(MIN_ROOM) * inner;
         let outer = self.dims[..axis].iter().product::<usize>();
         let buffer = Buffer::zeroed(outer * stride * elem_bytes(self.elem));
         let mut roomy = Tensor { buffer: Arc::new(buffer), spare: Some(Spare { axis, stride }), ..self.clone() };
-        roomy.write_blocks(axis, 0, &self);
-        roomy
+        roomy.write_blocks(axis, 0, self);
+        *self = roomy;
     }
     /// Copies the blocks of `from` into those of this unique tensor, from index `at` of `axis` on.
     fn write_blocks(&mut self, axis: usize, at: usize, from: &Tensor) {

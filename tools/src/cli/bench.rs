@@ -95,6 +95,8 @@ struct ModelBench {
     read_gbps: Option<f64>,
     /// Bytes of weights that a run reads.
     weight_bytes: usize,
+    /// Bytes that a token adds to the state of a language model.
+    state_bytes_per_token: Option<f64>,
     /// Of a model that is no language model.
     run_ms: Option<Spread>,
     phases: Vec<Phase>,
@@ -111,6 +113,7 @@ fn run_model(path: &Path, args: &Args, talk: &Talk) -> Result<(), Report> {
         assumed: Vec::new(),
         read_gbps: read_gbps(&reader),
         weight_bytes: model::weight_bytes(session.program()),
+        state_bytes_per_token: None,
         run_ms: None,
         phases: Vec::new(),
         ops: Vec::new(),
@@ -118,6 +121,7 @@ fn run_model(path: &Path, args: &Args, talk: &Talk) -> Result<(), Report> {
     if Generator::check(&session).is_ok() {
         let mut generator = Generator::new(session, Sampling::GREEDY)?;
         bench.phases = language::measure(&mut generator, &plan(args), args.profile)?;
+        bench.state_bytes_per_token = generator.state_bytes_per_token();
     } else {
         measure_runs(&mut session, args, &mut bench)?;
     }
@@ -167,7 +171,8 @@ fn model_text(bench: &ModelBench) -> String {
     let ops = bench.phases.iter().map(|phase| (phase.name.as_str(), &phase.ops)).chain([("run", &bench.ops)]);
     let ops: String = ops.filter(|(_, ops)| !ops.is_empty()).map(|(name, ops)| ops_text(name, ops)).collect();
     let place = bench.read_gbps.map_or("on a device".into(), |read| format!("{} threads; memory is read at {read:.1} GB/s", bench.threads));
-    format!("{place}; a run reads {} of weights\n{table}{ops}", bytes(bench.weight_bytes))
+    let state = bench.state_bytes_per_token.map_or(String::new(), |state| format!(", a token adds {} of state", bytes(state as usize)));
+    format!("{place}; a run reads {} of weights{state}\n{table}{ops}", bytes(bench.weight_bytes))
 }
 
 fn ops_text(phase: &str, ops: &[OpRow]) -> String {

@@ -93,6 +93,11 @@ impl Generator {
         self.session.reset();
         self.tokens.clear();
     }
+    /// Bytes that the state takes per token fed since the last reset; none without state or tokens.
+    pub fn state_bytes_per_token(&self) -> Option<f64> {
+        let bytes = self.session.state_bytes();
+        (bytes > 0 && !self.tokens.is_empty()).then(|| bytes as f64 / self.tokens.len() as f64)
+    }
     /// The model.
     pub fn program(&self) -> &Arc<Program> {
         self.session.program()

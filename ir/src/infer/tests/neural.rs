@@ -28,6 +28,14 @@ fn attention() {
         &["b x 9 x s x 64 x f32", "b x 3 x t x 32 x f32", "b x 3 x t x 32 x f32"],
         "attention: head sizes of q and k must be equal, not 64 and 32",
     );
+    let rows = "!quant<4, unsigned, row, zero_point>";
+    let keys = format!("b x 3 x t x 64 x {rows}");
+    check(plain, &["b x 9 x s x 64 x f32", &keys, "b x 3 x t x 32 x !quant<8, signed, row>"], "b x 9 x s x 32 x f32");
+    check(
+        plain,
+        &["b x 9 x s x 64 x f16", &keys, "b x 3 x t x 32 x f16"],
+        &format!("attention: operands 0 and 1 have element types f16 and {rows}"),
+    );
     let joined = "attention {causal = true, softcap = 0.0, mask = false, join_heads = true}";
     check(joined, &["b x 9 x s x 64 x f32", "b x 3 x t x 64 x f32", "b x 3 x t x 32 x f32"], "b x s x 288 x f32");
     let masked = "attention {causal = false, softcap = 0.0, mask = true, join_heads = false}";
