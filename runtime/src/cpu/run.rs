@@ -9,11 +9,13 @@ use crate::ops::bit::{conv_activation, conv_shape, matmul_activation};
 use crate::ops::conv::Shape;
 use crate::ops::epilogue::Steps;
 use crate::ops::operands::operand_of;
-use crate::ops::quantize::{Activation, code_of_zero, quantize_into};
+use crate::crew;
+use crate::ops::normalize::RowNorm;
+use crate::ops::quantize::{Activation, RowCoder, code_of_zero, quantize_into};
 use crate::ops::shared::Shared;
 use crate::ops::{OpContext, OpError, epilogue, scratch};
 use crate::tensor::{Dims, Tensor};
-use mokume_ir::op::{BitConv, BitMatmul};
+use mokume_ir::op::{ActScale, BitConv, BitMatmul};
 use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
 use rayon::prelude::*;
@@ -41,6 +43,14 @@ pub struct Matmul<'a> {
     pub levels: Levels,
     /// Operands of the epilogue.
     pub operands: SmallVec<[Operand; 2]>,
+}
+
+/// Activations of matmuls.
+pub struct Activations<'a> {
+    /// Rows.
+    pub x: &'a Tensor,
+    /// What they go through first.
+    pub norm: Option<RowNorm<'a>>,
 }
 
 /// An operand of an epilogue.
@@ -71,17 +81,17 @@ impl Matmul<'_> {
     }
 }
 
-/// Matmuls of the same activations, which are packed once; the rows of all are packed alike. Epilogues run in order.
+/// Matmuls of the same activations, which are normalized and packed once; the rows of all are packed alike. Epilogues run in order.
 ///
 /// Errors  when operands do not fit.
-pub fn matmuls(all: &[Matmul<'_>], x: &Tensor, cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
+pub fn matmuls(all: &[Matmul<'_>], activations: &Activations<'_>, cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let Some(first) = all.first() else { return Ok(vec![]) };
-    let x = operand_of(&[x], 0, Elem::F32)?;
+    let x = operand_of(&[activations.x], 0, Elem::F32)?;
     let outputs = all.iter().map(|matmul| cx.alloc(&matmul.dims(x)?, Elem::F32)).collect::<Result<Vec<_>, _>>();
     let mut outputs = outputs?;
     let packer = first.packer();
     packer.with_rows(x.len() / first.product.layout().k.max(1), |rows| {
-        pack_rows(x.slice(), &packer, &matmul_activation(first.op), rows)?;
+        pack(activations, &packer, &matmul_activation(first.op), rows)?;
         let products: SmallVec<[_; 3]> = all.iter().zip(&mut outputs).map(|(one, y)| (one.product, y.slice_mut())).collect();
         multiply(products, rows);
         Ok::<_, OpError>(())
@@ -101,10 +111,47 @@ pub fn matmuls(all: &[Matmul<'_>], x: &Tensor, cx: &OpContext<'_>) -> Result<Vec
     Ok(outputs)
 }
 
-/// Quantizes and packs rows.
+/// Quantizes and packs rows; each is normalized, quantized and packed while it is in cache, where that does not take all of them.
+fn pack(from: &Activations<'_>, packer: &RowPacker, how: &Activation, rows: &mut Rows) -> Result<(), OpError> {
+    match (how.scale, from.norm) {
+        (ActScale::Row, norm) => pack_each(from.x.slice(), norm, packer, RowCoder::of_activations(how)?, rows),
+        (_, None) => return pack_rows(from.x.slice(), packer, how, rows),
+        (_, Some(_)) => return Err(OpError::unsupported("a norm of activations that share a scale")),
+    }
+    Ok(())
+}
+
+/// Quantizes and packs rows with a scale each.
+fn pack_each(x: &[f32], norm: Option<RowNorm<'_>>, packer: &RowPacker, coder: RowCoder, rows: &mut Rows) {
+    let (k, bias) = (packer.k(), packer.code().bias as u8);
+    if !packer.is_plain() {
+        rows.bytes.fill(0);
+    }
+    let mut lines: SmallVec<[RowMut<'_>; PACK_ROWS]> = packer.split(rows).collect();
+    let count = lines.len();
+    let lines = Shared::new(&mut lines);
+    crew::for_each(count.div_ceil(PACK_ROWS), |chunk| {
+        let first = chunk * PACK_ROWS;
+        // SAFETY: chunks do not overlap.
+        let lines = unsafe { lines.part(first, PACK_ROWS.min(count - first)) };
+        scratch::with(k + k.div_ceil(4), |memory: &mut [f32]| {
+            let (normal, bytes) = memory.split_at_mut(k);
+            let bytes: &mut [u8] = &mut bytemuck::cast_slice_mut(bytes)[..k];
+            for (x, line) in x[first * k..].chunks_exact(k.max(1)).zip(lines) {
+                let x = norm.map_or(x, |norm| {
+                    norm.row(x, normal);
+                    normal
+                });
+                let (scale, zero) = coder.code(x, bias, bytes);
+                packer.pack(bytemuck::cast_slice(bytes), scale, zero, line);
+            }
+        });
+    });
+}
+
+/// Quantizes and packs rows that share a scale.
 fn pack_rows(x: &[f32], packer: &RowPacker, how: &Activation, rows: &mut Rows) -> Result<(), OpError> {
     let (k, bias) = (packer.k(), packer.code().bias as u8);
-    let one = |numbers: usize, m: usize| if numbers == 1 { 0 } else { m };
     scratch::with(x.len(), |bytes: &mut [u8]| {
         let (scales, zeros) = quantize_into(x, k, how, bias, bytes)?;
         if !packer.is_plain() {
@@ -114,8 +161,7 @@ fn pack_rows(x: &[f32], packer: &RowPacker, how: &Activation, rows: &mut Rows) -
         lines.par_chunks_mut(PACK_ROWS).enumerate().for_each(|(chunk, lines)| {
             for (i, line) in lines.iter_mut().enumerate() {
                 let m = chunk * PACK_ROWS + i;
-                let (scale, zero) = (scales[one(scales.len(), m)], zeros[one(zeros.len(), m)]);
-                packer.pack(bytemuck::cast_slice(&bytes[m * k..(m + 1) * k]), scale, zero, line);
+                packer.pack(bytemuck::cast_slice(&bytes[m * k..(m + 1) * k]), scales[0], zeros[0], line);
             }
         });
         Ok(())

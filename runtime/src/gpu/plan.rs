@@ -14,10 +14,11 @@ use super::launch::{self, Types};
 use super::map::Map;
 use super::quantize::Source;
 use super::tuning::Tuning;
+use crate::row_norm::is_row_norm;
 use mokume_ir::diag::{Diagnostic, Report};
-use mokume_ir::graph::{Def, Graph, Module, Node, Use};
+use mokume_ir::graph::{Def, Graph, Module, Node};
 use mokume_ir::ids::{ConstId, NodeId, ValueId};
-use mokume_ir::op::{ActScale, Op};
+use mokume_ir::op::Op;
 use mokume_ir::order::needed;
 use mokume_ir::types::Elem;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -107,7 +108,7 @@ impl Planner<'_> {
         if is_elementwise(&node.op) {
             return self.clusters.add(self.graph, id);
         }
-        if is_view(&node.op) || self.is_source(id) {
+        if is_view(&node.op) || is_row_norm(self.graph, id) {
             return Ok(());
         }
         match node.op {
@@ -132,7 +133,7 @@ impl Planner<'_> {
     }
     fn finish(self, nodes: &[NodeId]) -> Plan {
         let mut plan = Plan { steps: vec![], kernels: BTreeSet::new() };
-        for &id in nodes.iter().filter(|id| !self.clusters.is_joined(**id) && !self.is_source(**id)) {
+        for &id in nodes.iter().filter(|id| !self.clusters.is_joined(**id) && !is_row_norm(self.graph, **id)) {
             let step = self.step(id);
             plan.kernels.extend(self.kernels(&step));
             plan.steps.push(step);
@@ -171,31 +172,12 @@ impl Planner<'_> {
         if matches!(node.op, Op::BitConv(_)) {
             return Rows::PATCHES;
         }
-        let norm = self.graph.producer(node.inputs[0]).filter(|(id, _)| self.is_source(*id));
+        let norm = self.graph.producer(node.inputs[0]).filter(|(id, _)| is_row_norm(self.graph, *id));
         match norm.map(|(_, norm)| &norm.op) {
             Some(Op::RmsNorm(op)) => Rows { source: Source::RmsNorm, epsilon: op.epsilon },
             Some(Op::LayerNorm(op)) => Rows { source: Source::LayerNorm, epsilon: op.epsilon },
             _ => Rows::PLAIN,
         }
-    }
-    /// Whether a node is a norm that the products that read it compute themselves, while they quantize its rows.
-    fn is_source(&self, id: NodeId) -> bool {
-        let (node, ty) = (&self.graph[id], |value: ValueId| self.graph.ty(value));
-        let (axis, operands) = match &node.op {
-            Op::RmsNorm(op) => (op.axis, 2),
-            Op::LayerNorm(op) => (op.axis, 3),
-            _ => return false,
-        };
-        let Some([.., row]) = ty(node.outputs[0]).dims() else { return false };
-        let last = axis == -1 || ty(node.outputs[0]).dims().is_some_and(|dims| axis == dims.len() as i64 - 1);
-        let whole =
-            node.inputs.len() == operands && node.inputs[1..].iter().all(|&value| ty(value).dims() == Some(std::slice::from_ref(row)));
-        let floats = node.inputs.iter().all(|&value| ty(value).elem() == Some(Elem::F32));
-        let by_rows = |read: &Use| match *read {
-            Use::Operand(reader, 0) => matches!(&self.graph[reader].op, Op::BitMatmul(op) if op.a_scale == ActScale::Row),
-            _ => false,
-        };
-        last && whole && floats && self.graph[node.outputs[0]].uses.iter().all(by_rows)
     }
     fn kernels(&self, step: &Step) -> Vec<Kernel> {
         match &step.work {

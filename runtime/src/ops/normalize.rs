@@ -4,7 +4,8 @@ use super::operands::{at_least_rank, axis_of, operand, operand_as, positive};
 use super::real::{Real, for_reals};
 use super::{OpContext, OpError};
 use crate::tensor::Tensor;
-use mokume_ir::op::{GroupNorm, LayerNorm, LocalResponseNorm, RmsNorm};
+use mokume_ir::op::{GroupNorm, LayerNorm, LocalResponseNorm, Op, RmsNorm};
+use mokume_ir::types::Elem;
 use rayon::prelude::*;
 
 /// (x - mean)/sqrt(var + epsilon) * scale + bias over axes `axis..`.
@@ -14,8 +15,7 @@ pub fn layer_norm(op: &LayerNorm, inputs: &[&Tensor], cx: &OpContext<'_>) -> Res
         let rows = Rows::new(x, op.axis, inputs)?;
         let (scale, bias) = (inputs[1].slice::<T>(), inputs.get(2).map(|bias| bias.slice::<T>()));
         rows.map::<T>(x, cx, |x, y| {
-            let (mean, factor) = standard(x, op.epsilon);
-            normalize(x, mean, factor, y);
+            layer_row(x, op.epsilon, y);
             rows.scale(y, scale);
             if let Some(bias) = bias {
                 rows.add(y, bias);
@@ -31,11 +31,58 @@ pub fn rms_norm(op: &RmsNorm, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<
         let rows = Rows::new(x, op.axis, inputs)?;
         let scale = inputs[1].slice::<T>();
         rows.map::<T>(x, cx, |x, y| {
-            let factor = 1.0 / (sum(x, |x| x * x) / x.len() as f64 + op.epsilon as f64).sqrt();
-            normalize(x, T::ZERO, T::of(factor), y);
+            rms_row(x, op.epsilon, y);
             rows.scale(y, scale);
         })
     })
+}
+
+/// A norm of f32 rows whose scale and bias are as long as a row; the same bits as the op.
+#[derive(Debug, Clone, Copy)]
+pub struct RowNorm<'a> {
+    epsilon: f32,
+    scale: &'a [f32],
+    /// With one the mean is subtracted.
+    bias: Option<&'a [f32]>,
+}
+
+impl<'a> RowNorm<'a> {
+    /// The norm that `op` is, of rows of `row` elements; `parameters` are its operands behind the first.
+    ///
+    /// Errors  when they do not fit.
+    pub fn new(op: &Op, row: usize, parameters: &'a [Tensor]) -> Result<Self, OpError> {
+        let fits = parameters.iter().all(|tensor| tensor.elem() == Elem::F32 && tensor.len() == row);
+        match (op, parameters) {
+            (Op::RmsNorm(op), [scale]) if fits => Ok(RowNorm { epsilon: op.epsilon, scale: scale.slice(), bias: None }),
+            (Op::LayerNorm(op), [scale, bias]) if fits => {
+                Ok(RowNorm { epsilon: op.epsilon, scale: scale.slice(), bias: Some(bias.slice()) })
+            }
+            _ => Err(OpError::operands(format!("{} of rows of {row} elements with {parameters:?}", op.name()))),
+        }
+    }
+    /// Normalizes a row.
+    pub fn row(&self, x: &[f32], y: &mut [f32]) {
+        match self.bias {
+            None => rms_row(x, self.epsilon, y),
+            Some(_) => layer_row(x, self.epsilon, y),
+        }
+        y.iter_mut().zip(self.scale).for_each(|(y, &scale)| *y *= scale);
+        if let Some(bias) = self.bias {
+            y.iter_mut().zip(bias).for_each(|(y, &bias)| *y += bias);
+        }
+    }
+}
+
+/// [`rms_norm`] of a row, without scale.
+fn rms_row<T: Real>(x: &[T], epsilon: f32, y: &mut [T]) {
+    let factor = 1.0 / (sum(x, |x| x * x) / x.len() as f64 + epsilon as f64).sqrt();
+    normalize(x, T::ZERO, T::of(factor), y);
+}
+
+/// [`layer_norm`] of a row, without scale and bias.
+fn layer_row<T: Real>(x: &[T], epsilon: f32, y: &mut [T]) {
+    let (mean, factor) = standard(x, epsilon);
+    normalize(x, mean, factor, y);
 }
 
 /// Normalization over groups of channels and all spatial axes.

@@ -82,10 +82,16 @@ impl RowCoder {
         }
         Ok(RowCoder { coder: if to.zero_point { coder } else { coder.symmetric() }, zero_point: to.zero_point })
     }
-    /// The codes of a row; gives its scale and zero point.
-    pub fn code(&self, x: &[f32], codes: &mut [u8]) -> (f32, i32) {
+    /// Rows of activations.
+    ///
+    /// Errors  for levels and bits that do not fit.
+    pub fn of_activations(how: &Activation) -> Result<Self, OpError> {
+        Ok(RowCoder { coder: Coder::new(how.bits, how.levels)?.symmetric(), zero_point: how.levels == Levels::Unsigned })
+    }
+    /// The codes of a row, minus `bias`; gives its scale and zero point.
+    pub fn code(&self, x: &[f32], bias: u8, codes: &mut [u8]) -> (f32, i32) {
         let (scale, zero) = self.scale(range(x));
-        code_all(&self.coder, x, scale, zero, 0, codes);
+        code_all(&self.coder, x, scale, zero, bias, codes);
         (scale, zero)
     }
     fn scale(&self, range: (f32, f32)) -> (f32, i32) {
@@ -132,15 +138,15 @@ pub fn quantize_rows(x: &[f32], k: usize, how: &Activation) -> Result<Rows, OpEr
 ///
 /// Errors  as [`quantize_rows`].
 pub fn quantize_into(x: &[f32], k: usize, how: &Activation, bias: u8, codes: &mut [u8]) -> Result<(Vec<f32>, Vec<i32>), OpError> {
-    let coder = Coder::new(how.bits, how.levels)?.symmetric();
+    let rows = RowCoder::of_activations(how)?;
+    let coder = rows.coder;
     let row = match how.scale {
         ActScale::Row => k.max(1),
         ActScale::Tensor | ActScale::Static => x.len().max(1),
     };
     let found = |x: &[f32]| match how.scale {
         ActScale::Static => coder.given(how.static_scale, how.static_zero),
-        _ if how.levels == Levels::Unsigned => Ok(coder.spread(range_of(x))),
-        _ => Ok(coder.magnitude(range_of(x))),
+        _ => Ok(rows.scale(range_of(x))),
     };
     let scales = if x.is_empty() { vec![found(x)?] } else { x.par_chunks(row).map(found).collect::<Result<Vec<_>, _>>()? };
     codes.par_chunks_mut(row).zip(x.par_chunks(row)).zip(&scales).for_each(|((codes, x), &(scale, zero))| {

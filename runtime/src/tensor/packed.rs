@@ -174,7 +174,7 @@ impl<'a> Source<'a> {
     fn row(&self, index: usize, coder: &RowCoder, codes: &mut [u8]) -> (f32, i32) {
         let range = index * codes.len()..(index + 1) * codes.len();
         match self {
-            Source::Reals(x) => coder.code(&x[range], codes),
+            Source::Reals(x) => coder.code(&x[range], 0, codes),
             Source::Codes(all, scales) => {
                 codes.copy_from_slice(&all[range]);
                 (scales.scales[index], scales.zero_points.get(index).copied().unwrap_or(0))
