@@ -233,30 +233,78 @@ vectorized! {
     fn unpack_rows<const FMA: bool>(
         codes: &[u8], scales: &[f32], zeros: &[u8], bits: u8, affine: [f32; 2], width: usize, out: &mut [f32],
     ) -> () {
-        let ([step, center], bytes) = (affine, row_bytes(bits, width));
-        for (row, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
-            let mut codes = &codes[row * bytes..][..bytes];
-            let center = if zeros.is_empty() { center } else { f32::from(zeros[row]) };
-            let scale = scales[row];
-            for (shift, part) in parts(bits) {
-                let (of_part, rest) = codes.split_at(part_bytes(part, width));
-                let (mask, weight) = ((1u32 << part) - 1, step * (1u32 << shift) as f32);
-                for (k, out) in out.chunks_mut(of_part.len().max(1)).enumerate() {
-                    let down = k as u32 * part;
-                    let value = |byte: u8| (u32::from(byte) >> down & mask) as i32 as f32 * weight;
-                    if shift == 0 {
-                        out.iter_mut().zip(of_part).for_each(|(out, &byte)| *out = value(byte) - center);
-                    } else {
-                        out.iter_mut().zip(of_part).for_each(|(out, &byte)| *out += value(byte));
-                    }
-                }
-                codes = rest;
-            }
-            for value in out {
-                *value *= scale;
+        let [step, fixed] = affine;
+        let bytes = row_bytes(bits, width);
+        for (row, &scale) in scales.iter().enumerate() {
+            let (codes, out) = (&codes[row * bytes..][..bytes], &mut out[row * width..][..width]);
+            let center = if zeros.is_empty() { fixed } else { f32::from(zeros[row]) };
+            match bits {
+                8 => part_of::<8, false>(codes, [step, center, scale], out),
+                4 => part_of::<4, false>(codes, [step, center, scale], out),
+                2 => part_of::<2, false>(codes, [step, center, scale], out),
+                1 => part_of::<1, false>(codes, [step, center, scale], out),
+                _ => parts_of(codes, bits, [step, center, scale], out),
             }
         }
     }
+}
+
+/// A row of codes of several parts: the widest writes, the others add, the last scales.
+#[inline(always)]
+fn parts_of(codes: &[u8], bits: u8, [step, center, scale]: [f32; 3], out: &mut [f32]) {
+    let (two, one) = (bits & 2 != 0, bits & 1 != 0);
+    let mut begin = 0;
+    if bits & 4 != 0 {
+        let end = part_bytes(4, out.len());
+        part_of::<4, false>(&codes[..end], [step, center, 1.0], out);
+        begin = end;
+    }
+    if two {
+        let (end, factors) = (begin + part_bytes(2, out.len()), [step * f32::from(1u8 << (bits & 4)), 0.0, if one { 1.0 } else { scale }]);
+        match begin {
+            0 => part_of::<2, false>(&codes[..end], [step, center, 1.0], out),
+            _ => part_of::<2, true>(&codes[begin..end], factors, out),
+        }
+        begin = end;
+    }
+    if one {
+        part_of::<1, true>(&codes[begin..], [step * f32::from(1u8 << (bits & 6)), 0.0, scale], out);
+    }
+}
+
+/// Replaces every element by `(weight bits - center) scale`, or adds `weight bits` to it and then scales; whole registers at a time
+/// where the bytes are some.
+#[inline(always)]
+fn part_of<const PART: usize, const ADD: bool>(bytes: &[u8], factors: [f32; 3], out: &mut [f32]) {
+    match bytes.len() {
+        n if n.is_multiple_of(16) && out.len() == n * 8 / PART => lines::<PART, 16, ADD>(bytes, factors, out),
+        n if n.is_multiple_of(8) && out.len() == n * 8 / PART => lines::<PART, 8, ADD>(bytes, factors, out),
+        n => {
+            let places = out.iter_mut().enumerate();
+            places.for_each(|(i, out)| *out = value::<PART, ADD>(bytes[i % n], i / n * PART, factors, *out));
+        }
+    }
+}
+
+#[inline(always)]
+fn lines<const PART: usize, const LANES: usize, const ADD: bool>(bytes: &[u8], factors: [f32; 3], out: &mut [f32]) {
+    let (from, to) = (bytes.as_chunks::<LANES>().0, out.as_chunks_mut::<LANES>().0);
+    for k in 0..8 / PART {
+        let to = &mut to[k * from.len()..][..from.len()];
+        for line in 0..from.len() {
+            let (from, mut values) = (from[line], to[line]);
+            for i in 0..LANES {
+                values[i] = value::<PART, ADD>(from[i], k * PART, factors, values[i]);
+            }
+            to[line] = values;
+        }
+    }
+}
+
+#[inline(always)]
+fn value<const PART: usize, const ADD: bool>(byte: u8, down: usize, [weight, center, scale]: [f32; 3], before: f32) -> f32 {
+    let bits = ((byte as u32 >> down) & ((1 << PART) - 1)) as i32 as f32 * weight;
+    if ADD { (before + bits) * scale } else { (bits - center) * scale }
 }
 
 #[cfg(test)]
