@@ -8,11 +8,12 @@ use mokume_ir::edit::Editor;
 use mokume_ir::graph::{Graph, Module, State};
 use mokume_ir::ids::ValueId;
 use mokume_ir::loc::Loc;
-use mokume_ir::op::{Attention, BinaryKind, Concat, If, Loop, Op, UnaryKind};
+use mokume_ir::op::{Attention, BinaryKind, Concat, Dequantize, If, Loop, Op, Quantize, UnaryKind};
+use mokume_ir::quant::{Granularity, Levels, QuantType};
 use mokume_ir::types::{Elem, Shape, Type};
 use mokume_runtime::program::Program;
 use mokume_runtime::session::{Session, SessionOptions};
-use mokume_runtime::tensor::Tensor;
+use mokume_runtime::tensor::{Tensor, row_bytes};
 use std::sync::Arc;
 
 fn session(module: Module, threads: usize) -> Session {
@@ -78,6 +79,50 @@ fn step_by_step_equals_all_at_once() {
             at += length;
         }
         session.reset();
+    }
+}
+
+/// As [`decoder`], with codes of `bits` bits as state; with `shown` another op than attention reads the state, too.
+fn coded_decoder(bits: u8, shown: bool) -> Module {
+    let mut module = Module::new("coded");
+    let entry = module.entry;
+    let mut editor = Editor::new(&mut module, entry);
+    let to = QuantType { bits, levels: Levels::Unsigned, granularity: Granularity::Row, zero_point: true };
+    let dims = |length: &str| [1i64.into(), 2i64.into(), Dim::symbol(length), 4i64.into()];
+    let x = editor.add_input("x", f32s(&dims("seq")));
+    let past = editor.add_input("past", Type::tensor(dims("past").into_iter().collect::<Shape>(), Elem::Quant(to)));
+    let codes = apply(&mut editor, Quantize { to }, &[x]);
+    let present = apply(&mut editor, Concat { axis: 2 }, &[past, codes]);
+    let attention = Attention { scale: None, causal: true, softcap: 0.0, mask: false, join_heads: false };
+    let y = apply(&mut editor, attention, &[x, present, present]);
+    editor.add_output("y", y);
+    editor.add_output("present", present);
+    if shown {
+        let real = apply(&mut editor, Dequantize {}, &[present]);
+        editor.add_output("real", real);
+    }
+    editor.declare_state(State { input: 1, output: 1, axis: Some(2) });
+    module
+}
+
+#[test]
+fn state_in_codes_is_the_same_in_place_and_on_any_number_of_threads() {
+    for bits in [8, 4, 3] {
+        let mut shown = session(coded_decoder(bits, true), 1);
+        let mut in_place = [1, 2, 5].map(|threads| session(coded_decoder(bits, false), threads));
+        let mut at = 0;
+        for length in [5, 1, 1, 60, 1, 100, 1] {
+            let x = [("x", sequence(at..at + length))];
+            let want = run(&mut shown, &x);
+            for session in &mut in_place {
+                assert_eq!(run(session, &x)[0].slice::<f32>(), want[0].slice::<f32>(), "{bits} bits, time {at}");
+            }
+            at += length;
+            let whole = sequence(0..at);
+            let error = want[1].slice::<f32>().iter().zip(whole.slice::<f32>()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(error <= 2.01 / ((1 << bits) - 1) as f32, "{bits} bits are off by {error}");
+        }
+        assert_eq!(in_place[0].state_bytes(), 2 * at * (row_bytes(bits, 4) + 5), "codes, a scale and a zero point");
     }
 }
 
