@@ -10,4 +10,4 @@ pub mod kernel;
 pub mod lower;
 pub mod tuning;
 
-pub use lower::{Choices, Target, compile};
+pub use lower::{Choices, Reason, Target, compile};

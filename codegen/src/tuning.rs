@@ -1,8 +1,11 @@
 //! Tables of measurements by which kernels are chosen: one file, one line per kernel, whose first word says for which machine.
 //!
-//! Lines that begin with a GPU architecture are those of [`mokume_runtime::gpu::tuning`]. `#` begins a comment.
+//! Lines that begin with a level of instruction sets are those of [`crate::kernel::tuning`]; those that begin with a GPU architecture
+//! those of [`mokume_runtime::gpu::tuning`]. `#` begins a comment.
 
+use crate::kernel::tuning as cpu;
 use mokume_ir::diag::{Diagnostic, Report};
+use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::tuning as gpu;
 
@@ -11,6 +14,8 @@ use mokume_runtime::gpu::tuning as gpu;
 pub struct Tuning {
     /// For GPUs.
     pub gpu: gpu::Tuning,
+    /// For CPUs.
+    pub cpu: cpu::Tuning,
 }
 
 impl Tuning {
@@ -30,10 +35,15 @@ impl Tuning {
     fn add_line(&mut self, words: &[&str]) -> Result<(), String> {
         match words.first() {
             None => Ok(()),
+            Some(first) if IsaLevel::from_name(first).is_some() => self.cpu.add_line(words),
             Some(first) if Arch::from_name(first).is_some() => self.gpu.add_line(words),
-            Some(first) => Err(format!("there is no machine `{first}`; they are {}", Arch::ALL.map(Arch::name).join(", "))),
+            Some(first) => Err(format!("there is no machine `{first}`; they are {}", machines().join(", "))),
         }
     }
+}
+
+fn machines() -> Vec<&'static str> {
+    IsaLevel::ALL.map(IsaLevel::name).into_iter().chain(Arch::ALL.map(Arch::name)).collect()
 }
 
 #[cfg(test)]
@@ -43,11 +53,13 @@ mod tests {
 
     #[test]
     fn every_wrong_line_is_named() {
-        let right = "# measured\n\nsm_90a w4a8s_x1 64x128 1 group 1 1 1 1 4 1 4 2 # fast\n";
-        assert_eq!(Tuning::parse(right).unwrap().gpu.len(), 1);
-        let wrong = Tuning::parse(&format!("{right}sm_90 w4a8s_x1\nsm_80 w4a8s_x1 64x128 1 group 1 1 1 1 4 1 4 2\n")).unwrap_err();
-        let said = wrong.within("table").to_string();
-        assert!(said.contains("table:4") && said.contains("no machine `sm_90`; they are sm_80"), "{said}");
-        assert!(said.contains("table:5") && said.contains("sm_80 has no group products"), "{said}");
+        let right = "# measured\n\nsm_90a w4a8s_x1 64x128 1 group 1 1 1 1 4 1 4 2 # fast\navx2 w4a8s_x1 64x128 1 unpack 3.5\n";
+        let table = Tuning::parse(right).unwrap();
+        assert_eq!((table.gpu.len(), table.cpu.len()), (1, 1));
+        let wrong = ["sm_90 w4a8s_x1", "sm_80 w4a8s_x1 64x128 1 group 1 1 1 1 4 1 4 2", "avx2 w4a8s_x1 64x128 1 group 1"];
+        let said = Tuning::parse(&format!("{right}{}\n", wrong.join("\n"))).unwrap_err().within("table").to_string();
+        assert!(said.contains("table:5") && said.contains("no machine `sm_90`; they are neon, x86-64"), "{said}");
+        assert!(said.contains("table:6") && said.contains("sm_80 has no group products"), "{said}");
+        assert!(said.contains("table:7") && said.contains("no strategy `group`"), "{said}");
     }
 }

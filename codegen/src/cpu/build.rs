@@ -71,8 +71,12 @@ impl<'c> Build<'c> {
     }
     /// `pointer + bytes`, which may lie outside of the operands.
     pub(super) fn address(&self, pointer: PointerValue<'c>, bytes: usize) -> Result<PointerValue<'c>> {
+        self.address_at(pointer, self.i64(bytes as u64))
+    }
+    /// `pointer + bytes`, which may lie outside of the operands.
+    pub(super) fn address_at(&self, pointer: PointerValue<'c>, bytes: IntValue<'c>) -> Result<PointerValue<'c>> {
         // SAFETY: the address is computed without a promise that it is inside of anything.
-        Ok(unsafe { self.at.build_gep(self.context.i8_type(), pointer, &[self.i64(bytes as u64)], "")? })
+        Ok(unsafe { self.at.build_gep(self.context.i8_type(), pointer, &[bytes], "")? })
     }
     /// `pointer + index * stride`.
     pub(super) fn index(&self, pointer: PointerValue<'c>, index: IntValue<'c>, stride: IntValue<'c>) -> Result<PointerValue<'c>> {

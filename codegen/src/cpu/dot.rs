@@ -1,6 +1,7 @@
 //! `Σ b u` over one chunk, added to i32 accumulators: the inner part of every kernel.
 
 use super::build::{Build, Result};
+use super::lookup;
 use super::unpack::Packed;
 use crate::kernel::{CHUNK, KernelSpec, Strategy, VECTOR};
 use inkwell::values::{PointerValue, VectorValue};
@@ -11,8 +12,8 @@ const SHORT_MAX: u32 = i16::MAX as u32;
 
 /// Adds a chunk to the accumulators of some rows.
 ///
-/// `weights` and `rows` point at the chunk in the weight tile and in every row; there are `accs.len() / rows.len()`
-/// accumulators per row, whose sum counts.
+/// `weights` and `rows` point at the chunk in the weight tile and in every row, or its tables; there are
+/// `accs.len() / rows.len()` accumulators per row, whose sum counts.
 pub(super) fn chunk<'c>(
     build: &Build<'c>,
     spec: &KernelSpec,
@@ -22,8 +23,9 @@ pub(super) fn chunk<'c>(
 ) -> Result<()> {
     match spec.strategy {
         Strategy::Planes => planes(build, spec, weights, rows, accs),
-        Strategy::Unpack => {
-            let packed = Packed::load(build, spec.w_bits, weights)?;
+        Strategy::Lookup if lookup::reads_tables(build, spec, rows.len()) => lookup::sums(build, spec, weights, rows[0], accs),
+        Strategy::Unpack | Strategy::Lookup => {
+            let packed = Packed::load(build, spec, weights)?;
             match build.level {
                 IsaLevel::Neon => signed_dots(build, spec, &packed, rows, accs),
                 IsaLevel::Avx512 => vnni(build, spec, &packed, rows, accs),
@@ -34,18 +36,19 @@ pub(super) fn chunk<'c>(
     }
 }
 
-/// Bytes of a chunk in a row.
-pub(super) fn row_chunk_bytes(spec: &KernelSpec) -> usize {
+/// Bytes of a chunk in a row, or in its tables.
+pub(super) fn row_chunk_bytes(build: &Build<'_>, spec: &KernelSpec, rows: usize) -> usize {
     match spec.strategy {
         Strategy::Planes => CHUNK / 8 * spec.a_bits as usize,
-        Strategy::Unpack => CHUNK,
+        Strategy::Lookup if lookup::reads_tables(build, spec, rows) => lookup::CHUNK_TABLES * spec.tables() * VECTOR,
+        Strategy::Unpack | Strategy::Lookup => CHUNK,
     }
 }
 
 /// Accumulators per row: four hide the latency of a single row's chain of `vpdpbusd` or `sdot`.
 pub(super) fn accumulators(build: &Build<'_>, spec: &KernelSpec, rows: usize) -> usize {
     let chains = matches!(build.level, IsaLevel::Avx512 | IsaLevel::Neon);
-    if rows == 1 && spec.strategy == Strategy::Unpack && chains { 4 } else { 1 }
+    if rows == 1 && spec.strategy != Strategy::Planes && chains { 4 } else { 1 }
 }
 
 /// Four products and their sum per lane and instruction, in i32.
@@ -97,7 +100,7 @@ fn signed_dots<'c>(
     Ok(())
 }
 
-fn sdot<'c>(build: &Build<'c>, acc: VectorValue<'c>, codes: VectorValue<'c>, bytes: VectorValue<'c>) -> Result<VectorValue<'c>> {
+pub(super) fn sdot<'c>(build: &Build<'c>, acc: VectorValue<'c>, codes: VectorValue<'c>, bytes: VectorValue<'c>) -> Result<VectorValue<'c>> {
     let operands = [acc, build.cast(codes, build.bytes())?, build.cast(bytes, build.bytes())?];
     build.overloaded("llvm.aarch64.neon.sdot", &[build.ints(), build.bytes()], &operands)
 }

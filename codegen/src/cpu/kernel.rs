@@ -1,8 +1,9 @@
 //! The loops of a kernel around its dot products: tiles, rows, blocks, chunks, and what happens at the end of a block.
 
 use super::build::{Build, Result};
-use super::dot;
-use crate::kernel::{CHUNK, KernelSpec, LANES, ScaleFormat, Store, Strategy, VECTOR};
+use super::{dot, lookup};
+use crate::kernel::{CHUNK, KernelSpec, LANES, SHARED_ROWS, ScaleFormat, Store, Strategy, VECTOR};
+use inkwell::IntPredicate;
 use inkwell::values::{BasicValueEnum, FunctionValue, IntValue, PointerValue, VectorValue};
 use mokume_runtime::cpu::abi::Field;
 use mokume_runtime::cpu::isa::IsaLevel;
@@ -41,8 +42,8 @@ pub(super) fn emit(build: &Build<'_>, spec: &KernelSpec) -> Result<()> {
 fn row_groups(level: IsaLevel, spec: &KernelSpec) -> &'static [usize] {
     match (spec.strategy, level) {
         (Strategy::Planes, _) if has_many_pairs(spec) => &[1],
-        (Strategy::Unpack, IsaLevel::Avx512 | IsaLevel::Neon) => &[8, 4, 1],
-        _ => &[4, 1],
+        (Strategy::Unpack | Strategy::Lookup, IsaLevel::Avx512 | IsaLevel::Neon) => &[2 * SHARED_ROWS, SHARED_ROWS, 1],
+        _ => &[SHARED_ROWS, 1],
     }
 }
 
@@ -82,6 +83,7 @@ struct Kernel<'k, 'c> {
     out_stride: IntValue<'c>,
     blocks: IntValue<'c>,
     chunks: IntValue<'c>,
+    tables: PointerValue<'c>,
 }
 
 /// A register's width of columns.
@@ -91,6 +93,8 @@ struct Strip<'c> {
     words: PointerValue<'c>,
     /// The first chunk.
     codes: PointerValue<'c>,
+    /// Where the tile ends.
+    end: PointerValue<'c>,
     out: PointerValue<'c>,
 }
 
@@ -117,6 +121,7 @@ impl<'k, 'c> Kernel<'k, 'c> {
             out_stride: build.at.build_int_nuw_mul(word(Field::OutStride)?, build.i64(4), "")?,
             blocks: word(Field::Blocks)?,
             chunks: constant_chunks.map_or_else(|| word(Field::Chunks), Ok)?,
+            tables: pointer(Field::Tables)?,
         })
     }
     /// Asks for the first chunks of the first tile, for which nothing asked ahead.
@@ -137,12 +142,13 @@ impl<'k, 'c> Kernel<'k, 'c> {
             scales: inside(tile, scale_bytes as u64)?,
             words: inside(build.offset_by(tile, scale_bytes * LANES)?, 4)?,
             codes: inside(build.offset(tile, self.codes)?, 4)?,
+            end: build.offset(tile, self.tile_bytes)?,
             out: build.index(self.out, strip, width)?,
         })
     }
     /// `count` rows from `row` on, against one strip.
     fn rows(&self, strip: &Strip<'c>, row: IntValue<'c>, count: usize) -> Result<()> {
-        let rows = (0..count).map(|r| self.row(strip, row, r)).collect::<Result<Vec<_>>>()?;
+        let rows = (0..count).map(|r| self.row(strip, row, r, count)).collect::<Result<Vec<_>>>()?;
         let mut carried: Vec<BasicValueEnum<'c>> = vec![strip.codes.into()];
         carried.extend(rows.iter().map(|row| BasicValueEnum::from(row.activations)));
         if self.spec.store == Store::Scaled {
@@ -155,8 +161,8 @@ impl<'k, 'c> Kernel<'k, 'c> {
         }
         Ok(())
     }
-    /// Addresses of row `first + r`.
-    fn row(&self, strip: &Strip<'c>, first: IntValue<'c>, r: usize) -> Result<Row<'c>> {
+    /// Addresses of row `first + r`, one of `count` together.
+    fn row(&self, strip: &Strip<'c>, first: IntValue<'c>, r: usize, count: usize) -> Result<Row<'c>> {
         let build = self.build;
         let row = build.at.build_int_nuw_add(first, build.i64(r as u64), "")?;
         let four = build.i64(4);
@@ -166,12 +172,22 @@ impl<'k, 'c> Kernel<'k, 'c> {
             Store::Raw => build.at.build_int_nuw_mul(self.out_stride, self.blocks, "")?,
         };
         Ok(Row {
-            activations: build.index(self.activations, row, self.row_bytes)?,
+            activations: self.activations(row, count)?,
             corrections: build.index(self.corrections, row, per_block)?,
             center: build.index(self.centers, row, four)?,
             scale: build.index(self.scales, row, four)?,
             out: build.index(strip.out, row, out_bytes)?,
         })
+    }
+    /// The bytes of a row, or its tables if it is one that is left over and sums are looked up.
+    fn activations(&self, row: IntValue<'c>, count: usize) -> Result<PointerValue<'c>> {
+        let build = self.build;
+        if !lookup::reads_tables(build, self.spec, count) {
+            return build.index(self.activations, row, self.row_bytes);
+        }
+        let chunks = build.at.build_int_nuw_mul(self.blocks, self.chunks, "")?;
+        let bytes = build.at.build_int_nuw_mul(chunks, build.i64(dot::row_chunk_bytes(build, self.spec, count) as u64), "")?;
+        build.index(self.tables, build.at.build_and(row, build.i64(SHARED_ROWS as u64 - 1), "")?, bytes)
     }
     /// One scale block: carried are the address of its chunks, the rows' addresses, and their f32 sums.
     fn block(
@@ -181,9 +197,10 @@ impl<'k, 'c> Kernel<'k, 'c> {
         block: IntValue<'c>,
         carried: &[BasicValueEnum<'c>],
     ) -> Result<Vec<BasicValueEnum<'c>>> {
-        let (mut results, accs) = self.chunks(carried[0].into_pointer_value(), rows, &carried[1..=rows.len()])?;
+        let (mut results, accs) = self.chunks(strip, carried[0].into_pointer_value(), rows, &carried[1..=rows.len()])?;
         let header = self.build.at.build_int_nuw_mul(block, self.build.i64(self.spec.layout(1, 1).header as u64), "")?;
         let words = self.build.offset(strip.words, header)?;
+        self.build.prefetch(self.build.address_at(self.build.offset(strip.scales, header)?, self.tile_bytes)?)?;
         let scale = self.scale(self.build.offset(strip.scales, header)?)?;
         for (r, row) in rows.iter().enumerate() {
             let acc = self.corrected(row, block, words, accs[r])?;
@@ -203,6 +220,7 @@ impl<'k, 'c> Kernel<'k, 'c> {
     /// All chunks of a block; gives the addresses after it, and an accumulator per row.
     fn chunks(
         &self,
+        strip: &Strip<'c>,
         weights: PointerValue<'c>,
         rows: &[Row<'c>],
         addresses: &[BasicValueEnum<'c>],
@@ -215,30 +233,41 @@ impl<'k, 'c> Kernel<'k, 'c> {
         match self.chunks.get_zero_extended_constant().filter(|chunks| *chunks <= limit) {
             Some(chunks) => {
                 for _ in 0..chunks {
-                    state = self.chunk(rows.len(), &state)?;
+                    state = self.chunk(strip, rows.len(), &state)?;
                 }
             }
-            None => state = self.build.repeat(self.build.i64(0), self.chunks, 1, &state, |_, state| self.chunk(rows.len(), state))?.1,
+            None => {
+                state = self.build.repeat(self.build.i64(0), self.chunks, 1, &state, |_, state| self.chunk(strip, rows.len(), state))?.1
+            }
         }
         let accs = state.split_off(1 + rows.len());
         let sums = accs.chunks(ways).map(|ways| self.sum(ways)).collect::<Result<_>>()?;
         Ok((state, sums))
     }
     /// One chunk: the state is the weight address, the rows' addresses, the accumulators.
-    fn chunk(&self, rows: usize, state: &[BasicValueEnum<'c>]) -> Result<Vec<BasicValueEnum<'c>>> {
+    fn chunk(&self, strip: &Strip<'c>, rows: usize, state: &[BasicValueEnum<'c>]) -> Result<Vec<BasicValueEnum<'c>>> {
         let weights = state[0].into_pointer_value();
         let addresses: Vec<_> = state[1..=rows].iter().map(|address| address.into_pointer_value()).collect();
         let mut accs: Vec<_> = state[1 + rows..].iter().map(|acc| acc.into_vector_value()).collect();
+        let ahead = self.ahead(strip, weights)?;
         for vector in 0..self.spec.w_bits as usize {
-            self.build.prefetch(self.build.address(weights, AHEAD + vector * VECTOR)?)?;
+            self.build.prefetch(self.build.address(ahead, vector * VECTOR)?)?;
         }
         dot::chunk(self.build, self.spec, weights, &addresses, &mut accs)?;
         let mut next = vec![self.build.offset_by(weights, self.spec.w_bits as usize * VECTOR)?.into()];
         for address in addresses {
-            next.push(self.build.offset_by(address, dot::row_chunk_bytes(self.spec))?.into());
+            next.push(self.build.offset_by(address, dot::row_chunk_bytes(self.build, self.spec, rows))?.into());
         }
         next.extend(accs.into_iter().map(BasicValueEnum::from));
         Ok(next)
+    }
+    /// What follows the chunk at `weights` by [`AHEAD`] bytes of chunks: behind the header, if it is in the next tile.
+    fn ahead(&self, strip: &Strip<'c>, weights: PointerValue<'c>) -> Result<PointerValue<'c>> {
+        let build = self.build;
+        let here = build.address(weights, AHEAD)?;
+        let inside = build.at.build_int_compare(IntPredicate::ULT, here, strip.end, "")?;
+        let next = build.address_at(here, self.codes)?;
+        Ok(build.at.build_select(inside, here, next, "")?.into_pointer_value())
     }
     fn sum(&self, values: &[BasicValueEnum<'c>]) -> Result<VectorValue<'c>> {
         let mut sum = values[0].into_vector_value();

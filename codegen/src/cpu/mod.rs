@@ -6,6 +6,7 @@
 mod build;
 mod dot;
 mod kernel;
+mod lookup;
 mod object;
 mod unpack;
 

@@ -1,7 +1,7 @@
 //! Weight codes of a chunk, from packed vectors to one byte each.
 
 use super::build::{Build, Result};
-use crate::kernel::{VECTOR, parts};
+use crate::kernel::{KernelSpec, Strategy, VECTOR, parts};
 use inkwell::values::{PointerValue, VectorValue};
 
 /// The vectors of a chunk, loaded.
@@ -13,14 +13,24 @@ struct Part<'c> {
     start: u8,
     width: u8,
     vectors: Vec<VectorValue<'c>>,
+    /// Whether neighboring quads are in neighboring vectors, rather than in neighboring bits.
+    interleaved: bool,
 }
 
 impl<'c> Packed<'c> {
     /// Loads the register's share of every vector of the chunk at `chunk`.
-    pub(super) fn load(build: &Build<'c>, bits: u8, chunk: PointerValue<'c>) -> Result<Self> {
+    pub(super) fn load(build: &Build<'c>, spec: &KernelSpec, chunk: PointerValue<'c>) -> Result<Self> {
         let vector = |index: u8| build.load_ints(build.offset_by(chunk, index as usize * VECTOR)?);
-        let part = |(start, width)| Ok(Part { start, width, vectors: (start..start + width).map(vector).collect::<Result<_>>()? });
-        Ok(Packed { parts: parts(bits).map(part).collect::<Result<_>>()? })
+        let vectors = (0..spec.w_bits).map(vector).collect::<Result<Vec<_>>>()?;
+        if spec.strategy == Strategy::Lookup {
+            let parts = vectors.chunks(2).zip((0..).step_by(2)).map(|(bits, start)| Part::of_bits(build, start, bits));
+            return Ok(Packed { parts: parts.collect::<Result<_>>()? });
+        }
+        let part = |(start, width)| {
+            let vectors = vectors[start as usize..][..width as usize].to_vec();
+            Part { start, width, vectors, interleaved: false }
+        };
+        Ok(Packed { parts: parts(spec.w_bits).map(part).collect() })
     }
     /// Bits `from..from + bits` of the codes of `k = 4 quad .. 4 quad + 4`, one byte each.
     pub(super) fn codes(&self, build: &Build<'c>, quad: usize, from: u8, bits: u8) -> Result<VectorValue<'c>> {
@@ -38,12 +48,21 @@ impl<'c> Packed<'c> {
 }
 
 impl<'c> Part<'c> {
+    /// The part from bit `start` on, of one or two vectors of a bit each.
+    fn of_bits(build: &Build<'c>, start: u8, bits: &[VectorValue<'c>]) -> Result<Self> {
+        let &[low, high] = bits else { return Ok(Part { start, width: 1, vectors: bits.to_vec(), interleaved: true }) };
+        let [even, odd] = [0x5555_5555, 0xaaaa_aaaa].map(|mask| build.splat_int(mask));
+        let join = |low, high| build.at.build_or(build.at.build_and(low, even, "")?, build.at.build_and(high, odd, "")?, "");
+        let vectors = vec![join(low, shift(build, high, 0, 1)?)?, join(shift(build, low, 1, 0)?, high)?];
+        Ok(Part { start, width: 2, vectors, interleaved: true })
+    }
     /// What this part gives to bits `from..from + bits` of the codes of `quad`.
     fn field(&self, build: &Build<'c>, quad: usize, from: u8, bits: u8) -> Result<VectorValue<'c>> {
-        let fields = 8 / self.width as usize;
-        let vector = self.vectors[quad / fields];
+        let (fields, width) = (8 / self.width as usize, self.width as usize);
+        let (vector, place) = if self.interleaved { (quad % width, quad / width) } else { (quad / fields, quad % fields) };
+        let vector = self.vectors[vector];
         let (first, last) = (from.max(self.start), (from + bits).min(self.start + self.width));
-        let here = self.width as usize * (quad % fields) + (first - self.start) as usize;
+        let here = width * place + (first - self.start) as usize;
         let there = (first - from) as usize;
         if last - first == 8 {
             return Ok(vector);

@@ -2,5 +2,9 @@
 
 pub mod cost;
 pub mod pack;
+pub mod tuning;
 
-pub use mokume_runtime::cpu::spec::{BitProduct, ByteCode, CHUNK, KernelSpec, LANES, Layout, ScaleFormat, Store, Strategy, VECTOR, parts};
+pub use mokume_runtime::cpu::spec::{
+    BitProduct, ByteCode, CHUNK, KernelSpec, LANES, Layout, SHARED_ROWS, ScaleFormat, Store, Strategy, TABLE_SHIFT, Table, VECTOR, parts,
+    tables,
+};

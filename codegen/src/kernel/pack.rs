@@ -104,6 +104,7 @@ fn pack_codes(spec: &KernelSpec, lane: usize, codes: &[u32], chunks: &mut [u8]) 
         match spec.strategy {
             Strategy::Unpack => pack_fields(spec.w_bits, lane, codes, chunk),
             Strategy::Planes => pack_planes(spec.w_bits, lane, codes, chunk),
+            Strategy::Lookup => pack_indices(spec.w_bits, lane, codes, chunk),
         }
     }
 }
@@ -124,5 +125,13 @@ fn pack_planes(bits: u8, lane: usize, codes: &[u32], chunk: &mut [u8]) {
     for bit in 0..bits as usize {
         let word = codes.iter().enumerate().fold(0u32, |word, (k, code)| word | (code >> bit & 1) << k);
         chunk[bit * VECTOR + lane * 4..][..4].copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+fn pack_indices(bits: u8, lane: usize, codes: &[u32], chunk: &mut [u8]) {
+    for (k, code) in codes.iter().enumerate() {
+        for bit in 0..bits as usize {
+            chunk[bit * VECTOR + lane * 4 + k % 4] |= ((code >> bit & 1) << (k / 4)) as u8;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which kernel every weight matrix of a module gets.
 
-use super::Target;
+use super::{Reason, Target};
+use crate::kernel::tuning::Key;
 use crate::kernel::{KernelSpec, cost};
 use mokume_ir::constant::Constant;
 use mokume_ir::graph::{Def, Graph, Module, Node};
@@ -10,18 +11,20 @@ use mokume_ir::quant::Levels;
 use mokume_ir::verify::Verified;
 use mokume_runtime::bit_product::BitProduct;
 use mokume_runtime::cpu::kernels::{groups_of, kernel_of};
-use mokume_runtime::cpu::spec::{LANES, ScaleFormat, Strategy, max_terms};
+use mokume_runtime::cpu::spec::{LANES, SHARED_ROWS, ScaleFormat, Strategy, max_terms};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Filters per group below which packed tiles would be mostly padding.
 const MIN_FILTERS: usize = LANES / 4;
-/// Rows that share unpacked weights, as assumed when a kernel is chosen: decoding one row at a time counts most.
-const ROWS: u32 = 1;
+/// Rows that share unpacked weights, as assumed when the kernel of a convolution is chosen. Of matmuls, decoding one row at a time
+/// counts most.
+const WINDOWS: usize = 2 * SHARED_ROWS;
 
 /// The kernel of a weight matrix `[n, k]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Plan {
     pub(super) spec: KernelSpec,
+    pub(super) reason: Reason,
     pub(super) levels: Levels,
     pub(super) groups: usize,
     pub(super) n: usize,
@@ -77,7 +80,6 @@ pub(super) fn other_uses(graph: &Graph) -> impl Iterator<Item = ConstId> {
 fn plan_node(module: &Module, node: &Node, id: ConstId, target: &Target) -> Result<Plan, String> {
     let constant = &module.constants[id];
     let spec = kernel_of(node, module, id, Strategy::Unpack, scale_format(constant)).ok_or("no kernel has weights with such scales")?;
-    let spec = cost::with_strategy(spec, &target.levels, ROWS, target.strategy);
     let (levels, groups) = (constant.ty.elem.quant().map_or(Levels::Signed, |quant| quant.levels), groups_of(&node.op));
     let [n, k] = constant.dims()[..] else { return Err("its weights are no matrix".into()) };
     if k == 0 || n == 0 || groups == 0 || !n.is_multiple_of(groups) {
@@ -87,7 +89,20 @@ fn plan_node(module: &Module, node: &Node, id: ConstId, target: &Target) -> Resu
         return Err(format!("only {} filters per group", n / groups));
     }
     check_sums(&node.op, constant, spec.block.map_or(k, |size| (size as usize).min(k)))?;
-    Ok(Plan { spec, levels, groups, n, k })
+    let rows = if matches!(node.op, Op::BitConv(_)) { WINDOWS } else { 1 };
+    let (strategy, reason) = strategy(&spec.product, target, rows, (n / groups, k));
+    Ok(Plan { spec: KernelSpec { strategy, ..spec }, reason, levels, groups, n, k })
+}
+
+/// What the target asks for, or what was the fastest at the newest level, or what the cost model says.
+fn strategy(product: &BitProduct, target: &Target, rows: usize, size: (usize, usize)) -> (Strategy, Reason) {
+    let newest = target.levels.iter().max();
+    let measured = || target.tuning.cpu.find(&Key::new(*newest?, product, rows, size));
+    match (target.strategy, measured()) {
+        (Some(asked), _) => (asked, Reason::Asked),
+        (None, Some(fastest)) => (fastest, Reason::Measured),
+        (None, None) => (cost::choose(product, &target.levels, rows as u32), Reason::CostModel),
+    }
 }
 
 /// Whether the sums of a product with these weights always fit i32.

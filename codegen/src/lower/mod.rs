@@ -38,7 +38,7 @@ pub struct Target {
     pub strategy: Option<Strategy>,
     /// GPU architectures; PTX for each.
     pub archs: Vec<Arch>,
-    /// What was measured; it overrides the cost models.
+    /// What was measured; it comes before the cost model.
     pub tuning: Tuning,
 }
 
@@ -52,16 +52,38 @@ impl Default for Target {
 /// Which kernel serves which weights, and which products have none.
 #[derive(Debug, Clone, Default)]
 pub struct Choices {
-    /// Kernel, and how many weight matrices use it.
-    pub kernels: BTreeMap<KernelSpec, usize>,
+    /// Kernel and why it was chosen, and how many weight matrices use it.
+    pub kernels: BTreeMap<(KernelSpec, Reason), usize>,
     /// Node and why it has no kernel.
     pub interpreted: Vec<(String, String)>,
+}
+
+/// Why products are formed in a kernel's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The cost model says that it is the cheapest.
+    CostModel,
+    /// It was the fastest.
+    Measured,
+    /// The target asks for it.
+    Asked,
+}
+
+/// `cost model`
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::CostModel => "cost model",
+            Reason::Measured => "measured",
+            Reason::Asked => "asked for",
+        })
+    }
 }
 
 /// One line per kernel, then one per product without.
 impl fmt::Display for Choices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kernels.iter().try_for_each(|(spec, count)| writeln!(f, "{spec}: {count} weight matrices"))?;
+        self.kernels.iter().try_for_each(|((spec, why), count)| writeln!(f, "{spec} ({why}): {count} weight matrices"))?;
         self.interpreted.iter().try_for_each(|(node, why)| writeln!(f, "no kernel for {node}: {why}"))
     }
 }
@@ -80,7 +102,7 @@ pub fn compile(mut module: Module, target: &Target) -> Result<(Program, Choices)
     let kernels = lower(&mut module, &plans, target).map_err(|error| Diagnostic::unsupported("codegen::kernels", error.to_string()))?;
     let kernels = Kernels { device, ..kernels };
     let mut choices = Choices { interpreted, ..Choices::default() };
-    plans.values().for_each(|plan| *choices.kernels.entry(plan.spec).or_default() += 1);
+    plans.values().for_each(|plan| *choices.kernels.entry((plan.spec, plan.reason)).or_default() += 1);
     Ok((Program::compiled(module, kernels)?, choices))
 }
 

@@ -34,7 +34,7 @@ fn every_kernel_equals_the_reference_on_aarch64() {
     println!("{checked} products equal the reference bit for bit at {} on {CPU}", IsaLevel::Neon);
 }
 
-/// Some cases of a pair by both strategies; gives how many products were compared.
+/// Some cases of a pair; gives how many products were compared.
 fn check_pair(tools: &Tools, driver: &Path, (w_bits, a_bits): (u8, u8)) -> usize {
     let mut random = Random::new(u64::from(w_bits) * 8 + u64::from(a_bits));
     let all = cases(w_bits, a_bits, &mut random);
@@ -83,6 +83,7 @@ impl Request {
         args.place(Field::Centers, bytemuck::cast_slice(&operands.rows.centers));
         args.place(Field::Scales, bytemuck::cast_slice(&operands.rows.scales));
         args.place(Field::Weights, &operands.weights);
+        args.place(Field::Tables, bytemuck::cast_slice(&operands.rows.tables));
         args.place(Field::Out, &[]);
         let words = [
             (Field::RowBytes, layout.row_bytes),

@@ -30,6 +30,8 @@ pub struct KernelArgs {
     pub blocks: u64,
     /// Chunks of a block.
     pub chunks: u64,
+    /// Tables of the rows left over from groups of [`SHARED_ROWS`](super::spec::SHARED_ROWS); read when the kernel looks sums up.
+    pub tables: *const u8,
 }
 
 /// Index of a field of [`KernelArgs`] in units of 8 bytes.
@@ -48,6 +50,7 @@ pub enum Field {
     OutStride,
     Blocks,
     Chunks,
+    Tables,
 }
 
 /// A kernel: computes rows `row_begin..row_end` of tiles `tile_begin..tile_end`.

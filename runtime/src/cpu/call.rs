@@ -1,8 +1,9 @@
 //! A kernel with its weights, ready to be called.
 
 use super::abi::{KernelArgs, KernelFn};
+use super::isa::IsaLevel;
 use super::rows::{Rows, RowsRef};
-use super::spec::{KernelSpec, LANES, Layout, Store};
+use super::spec::{KernelSpec, LANES, Layout, SHARED_ROWS, Store};
 use crate::crew;
 use crate::ops::scratch;
 use crate::ops::shared::Shared;
@@ -60,6 +61,13 @@ impl Product {
             return Err(format!("packed weights of {n} by {k} ({spec}) have {} bytes, not {}", weights.len(), layout.weight_bytes()));
         }
         Ok(Product { function, spec, layout, weights })
+    }
+    /// The product with code of this level, for which rows have tables only if it reads them.
+    pub fn at_level(mut self, level: IsaLevel) -> Self {
+        if !self.spec.reads_tables(level) {
+            self.layout.tables = 0;
+        }
+        self
     }
     fn results<'y>(&self, count: usize, y: &'y mut [f32]) -> Shared<'y, f32> {
         assert_eq!(self.spec.store, Store::Scaled, "kernel {}", self.spec);
@@ -127,6 +135,10 @@ impl Product {
         }
         assert!(tiles.end <= layout.tiles(), "tiles {tiles:?} of {}", layout.tiles());
         assert_eq!(rows.bytes.len(), rows.scales.len() * layout.row_bytes, "rows do not fit {}", self.spec);
+        let left_over = rows.scales.len() % SHARED_ROWS;
+        assert_eq!(rows.tables.len(), left_over * layout.tables, "tables do not fit {}", self.spec);
+        let whole = range.start.is_multiple_of(SHARED_ROWS) && (range.end == rows.scales.len() || range.len().is_multiple_of(SHARED_ROWS));
+        assert!(whole || layout.tables == 0, "rows {range:?} are no groups of those with tables");
         let args = KernelArgs {
             activations: rows.bytes[range.start * layout.row_bytes..].as_ptr(),
             row_bytes: layout.row_bytes as u64,
@@ -140,6 +152,7 @@ impl Product {
             out_stride: stride as u64,
             blocks: layout.blocks as u64,
             chunks: layout.chunks as u64,
+            tables: rows.tables.as_ptr().cast(),
         };
         // SAFETY: the operands have the sizes that the kernel reads and writes, by the checks above, in `new`, and the
         // promise of the caller.

@@ -60,7 +60,7 @@ impl Loaded {
         let mut products = HashMap::new();
         for (function, graph) in module.functions.iter() {
             for node in graph.node_ids() {
-                if let Some(bound) = bind(kernels, module, graph, &graph[node], &code)? {
+                if let Some(bound) = bind(kernels, module, graph, &graph[node], (*level, &code))? {
                     products.insert((function, node), bound);
                 }
             }
@@ -84,7 +84,13 @@ fn no_level(kernels: &Kernels) -> Report {
 }
 
 /// The products of a node whose weights are packed.
-fn bind(kernels: &Kernels, module: &Module, graph: &Graph, node: &Node, code: &Code) -> Result<Option<Vec<Product>>, Report> {
+fn bind(
+    kernels: &Kernels,
+    module: &Module,
+    graph: &Graph,
+    node: &Node,
+    (level, code): (IsaLevel, &Code),
+) -> Result<Option<Vec<Product>>, Report> {
     let weights = node.inputs.get(1).and_then(|&value| graph.constant(value));
     let Some((id, packed)) = weights.and_then(|id| Some((id, kernels.weights.get(&id)?))) else { return Ok(None) };
     let wrong = |why: String| Report::from(Diagnostic::input("kernels::bind", why).at(node.loc.to_string()));
@@ -100,7 +106,7 @@ fn bind(kernels: &Kernels, module: &Module, graph: &Graph, node: &Node, code: &C
     let product = |group: usize| {
         let bytes = packed.bytes.slice(group * size..(group + 1) * size);
         // SAFETY: the object defines this function for this description; `Loaded` keeps its code as long as the products.
-        unsafe { Product::new(function, spec, (n / groups, k), bytes) }
+        unsafe { Product::new(function, spec, (n / groups, k), bytes) }.map(|product| product.at_level(level))
     };
     (0..groups).map(product).collect::<Result<Vec<_>, _>>().map(Some).map_err(wrong)
 }

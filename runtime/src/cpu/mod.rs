@@ -13,4 +13,5 @@ pub mod loader;
 pub mod rows;
 pub mod run;
 pub mod spec;
+mod tables;
 pub mod transpose;

@@ -1,6 +1,7 @@
-//! Rows of activations as kernels read them: packed bytes or bit planes, corrections, centers, scales.
+//! Rows of activations as kernels read them: packed bytes or bit planes, tables, corrections, centers, scales.
 
-use super::spec::{ByteCode, CHUNK, KernelSpec, Layout, Strategy};
+use super::spec::{ByteCode, CHUNK, KernelSpec, Layout, SHARED_ROWS, Strategy, Table};
+use super::tables;
 use crate::ops::simd::vectorized;
 use std::cell::Cell;
 
@@ -19,6 +20,8 @@ pub struct RowPacker {
 pub struct Rows {
     /// Activations, `row_bytes` per row.
     pub bytes: Vec<u8>,
+    /// Those of the rows left over from groups of [`SHARED_ROWS`].
+    pub tables: Vec<Table>,
     /// One per row and block.
     pub corrections: Vec<i32>,
     /// One per row.
@@ -32,6 +35,8 @@ pub struct Rows {
 pub struct RowsRef<'a> {
     /// Activations.
     pub bytes: &'a [u8],
+    /// Those of the rows left over from groups of [`SHARED_ROWS`].
+    pub tables: &'a [Table],
     /// One per row and block.
     pub corrections: &'a [i32],
     /// One per row.
@@ -47,13 +52,14 @@ impl Rows {
     }
     /// The rows, whose activations lie elsewhere.
     pub fn with_bytes<'a>(&'a self, bytes: &'a [u8]) -> RowsRef<'a> {
-        RowsRef { bytes, corrections: &self.corrections, centers: &self.centers, scales: &self.scales }
+        RowsRef { bytes, tables: &self.tables, corrections: &self.corrections, centers: &self.centers, scales: &self.scales }
     }
 }
 
 /// One row of [`Rows`], to be written.
 pub struct RowMut<'a> {
     bytes: &'a mut [u8],
+    tables: &'a mut [Table],
     corrections: &'a mut [i32],
     center: &'a mut i32,
     scale: &'a mut f32,
@@ -71,7 +77,7 @@ impl RowPacker {
     }
     /// Whether both write the same for the same rows.
     pub fn packs_as(&self, other: &RowPacker) -> bool {
-        let shape = |layout: &Layout| (layout.k, layout.block, layout.chunks, layout.row_bytes);
+        let shape = |layout: &Layout| (layout.k, layout.block, layout.chunks, layout.row_bytes, layout.tables);
         let how = |packer: &RowPacker| (packer.spec.strategy, packer.spec.a_bits, packer.code, packer.factor);
         shape(&self.layout) == shape(&other.layout) && how(self) == how(other)
     }
@@ -83,6 +89,7 @@ impl RowPacker {
     pub fn rows(&self, count: usize) -> Rows {
         Rows {
             bytes: vec![0; count * self.layout.row_bytes],
+            tables: vec![Table([0; _]); count % SHARED_ROWS * self.layout.tables],
             corrections: vec![0; count * self.layout.blocks],
             centers: vec![0; count],
             scales: vec![1.0; count],
@@ -92,6 +99,7 @@ impl RowPacker {
     pub fn with_rows<R>(&self, count: usize, body: impl FnOnce(&mut Rows) -> R) -> R {
         let mut rows = KEPT.take();
         rows.bytes.resize(count * self.layout.row_bytes, 0);
+        rows.tables.resize(count % SHARED_ROWS * self.layout.tables, Table([0; _]));
         rows.corrections.resize(count * self.layout.blocks, 0);
         rows.centers.resize(count, 0);
         rows.scales.resize(count, 0.0);
@@ -102,7 +110,7 @@ impl RowPacker {
     /// Whether packed rows begin with their `k` bytes as they are, and hold 0 behind them.
     pub fn is_plain(&self) -> bool {
         let whole = self.layout.blocks <= 1 || self.layout.block.is_multiple_of(CHUNK);
-        self.spec.strategy == Strategy::Unpack && whole
+        self.spec.strategy != Strategy::Planes && whole
     }
     /// Writes 0 behind the `k` bytes of plain rows.
     pub fn end_rows(&self, bytes: &mut [u8]) {
@@ -114,13 +122,19 @@ impl RowPacker {
         rows.centers.fill(self.code.center.wrapping_sub(zero));
         let block = self.layout.chunks * CHUNK;
         block_sums(bytemuck::cast_slice(bytes), block, self.factor, &mut rows.corrections);
+        let left_over = &bytes[rows.scales.len() / SHARED_ROWS * SHARED_ROWS * self.layout.row_bytes..];
+        tables::fill(bytemuck::cast_slice(left_over), self.spec.tables(), &mut rows.tables);
     }
     /// The rows, one by one.
     pub fn split<'a>(&self, rows: &'a mut Rows) -> impl Iterator<Item = RowMut<'a>> + use<'a> {
         let bytes = rows.bytes.chunks_exact_mut(self.layout.row_bytes.max(1));
         let corrections = rows.corrections.chunks_exact_mut(self.layout.blocks.max(1));
+        let shared = rows.scales.len() / SHARED_ROWS * SHARED_ROWS;
+        let no_tables = || std::iter::repeat_with(|| &mut [][..]);
+        let tables = no_tables().take(shared).chain(rows.tables.chunks_exact_mut(self.layout.tables.max(1))).chain(no_tables());
         let numbers = rows.centers.iter_mut().zip(&mut rows.scales);
-        bytes.zip(corrections).zip(numbers).map(|((bytes, corrections), (center, scale))| RowMut { bytes, corrections, center, scale })
+        let rows = bytes.zip(tables).zip(corrections).zip(numbers);
+        rows.map(|(((bytes, tables), corrections), (center, scale))| RowMut { bytes, tables, corrections, center, scale })
     }
     /// The bytes of codes.
     pub fn to_bytes<'c>(&self, codes: impl Iterator<Item = &'c u8>, bytes: &mut [i8]) {
@@ -130,20 +144,26 @@ impl RowPacker {
     pub fn pack(&self, bytes: &[i8], scale: f32, zero: i32, row: &mut RowMut<'_>) {
         (*row.scale, *row.center) = (scale, self.code.center.wrapping_sub(zero));
         block_sums(bytes, self.layout.block, self.factor, row.corrections);
+        self.pack_bytes(bytes, row.bytes);
+        if !row.tables.is_empty() {
+            tables::fill(bytemuck::cast_slice(row.bytes), self.spec.tables(), row.tables);
+        }
+    }
+    fn pack_bytes(&self, bytes: &[i8], out: &mut [u8]) {
         if self.is_plain() {
-            let (row, end) = row.bytes.split_at_mut(bytes.len());
+            let (row, end) = out.split_at_mut(bytes.len());
             row.copy_from_slice(bytemuck::cast_slice(bytes));
             return end.fill(0);
         }
         for g in 0..self.layout.blocks {
             let block = &bytes[self.layout.block_range(g)];
-            self.pack_block(block, self.layout.padded_start(g), row.bytes);
+            self.pack_block(block, self.layout.padded_start(g), out);
         }
     }
     /// Writes the bytes of one block; what follows them up to the next stays 0.
     fn pack_block(&self, block: &[i8], start: usize, out: &mut [u8]) {
         match self.spec.strategy {
-            Strategy::Unpack => out[start..start + block.len()].copy_from_slice(bytemuck::cast_slice(block)),
+            Strategy::Unpack | Strategy::Lookup => out[start..start + block.len()].copy_from_slice(bytemuck::cast_slice(block)),
             Strategy::Planes => {
                 let chunk_bytes = CHUNK / 8 * self.spec.a_bits as usize;
                 let out = &mut out[start / CHUNK * chunk_bytes..];
@@ -156,7 +176,7 @@ impl RowPacker {
 }
 
 thread_local! {
-    static KEPT: Cell<Rows> = const { Cell::new(Rows { bytes: vec![], corrections: vec![], centers: vec![], scales: vec![] }) };
+    static KEPT: Cell<Rows> = const { Cell::new(Rows { bytes: vec![], tables: vec![], corrections: vec![], centers: vec![], scales: vec![] }) };
 }
 
 vectorized! {

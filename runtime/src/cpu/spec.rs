@@ -7,11 +7,16 @@
 //! `bits` vectors of 64 bytes:
 //! - planes: vector `i` holds bit `i` of the codes, a 32-bit word per column, bit `k` of the word for `k` of the chunk;
 //! - unpack: the code is split into [`parts`] of 8, 4, 2 or 1 bits. A part of `p` bits takes `p` vectors; byte `4 * column + r` of
-//!   vector `v` holds, in the bits from `p * f`, the part of `k = 4 (v * 8 / p + f) + r`.
+//!   vector `v` holds, in the bits from `p * f`, the part of `k = 4 (v * 8 / p + f) + r`;
+//! - lookup: vector `i` holds bit `i` of the codes; bit `f` of byte `4 * column + r` is that of `k = 4 f + r`.
 //!
-//! Activations. A row is padded as the weights are, with `b = 0`. Unpack: the bytes. Planes: per chunk one 32-bit word per
-//! bit of `b`, bit `k` of the word for `k` of the chunk.
+//! Activations. A row is padded as the weights are, with `b = 0`. Unpack and lookup: the bytes. Planes: per chunk one 32-bit word per
+//! bit of `b`, bit `k` of the word for `k` of the chunk. Lookup has besides, for the rows that are left over from groups of
+//! [`SHARED_ROWS`], per half chunk `h` a [`Table`]: byte `16 r + n` is the sum of those `b` of `k = 16 h + 4 t + r` for which bit `t` of
+//! `n` is set. Four bits of a byte of the weights are such an `n`. Where the sum may exceed a byte there are two tables: of all `b` over
+//! 2^[`TABLE_SHIFT`], rounded down, and of what remains of them.
 
+use super::isa::IsaLevel;
 pub use crate::bit_product::{BitProduct, ByteCode, max_terms};
 use mokume_ir::quant::{Levels, QuantType};
 use std::fmt;
@@ -24,6 +29,16 @@ pub const CHUNK: usize = 32;
 /// Bytes of a vector of the packed weights.
 pub const VECTOR: usize = 64;
 
+/// Rows that share every load of weights, or a multiple of that; rows left over are multiplied one by one.
+pub const SHARED_ROWS: usize = 4;
+/// Bits of an activation that the second of two tables sums.
+pub const TABLE_SHIFT: u32 = 2;
+
+/// Sums of activations by which of them count, in one register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+pub struct Table(pub [i8; VECTOR]);
+
 /// How products are formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Strategy {
@@ -31,16 +46,19 @@ pub enum Strategy {
     Planes,
     /// Codes unpacked to bytes in registers, then multiplied.
     Unpack,
+    /// Sums of four activations looked up by four bits of the weights; several rows as by unpacking.
+    Lookup,
 }
 
 impl Strategy {
-    /// Both.
-    pub const ALL: [Strategy; 2] = [Strategy::Planes, Strategy::Unpack];
+    /// All of them.
+    pub const ALL: [Strategy; 3] = [Strategy::Planes, Strategy::Unpack, Strategy::Lookup];
     /// Its name in reports and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Strategy::Planes => "planes",
             Strategy::Unpack => "unpack",
+            Strategy::Lookup => "lookup",
         }
     }
     /// The strategy called `name`.
@@ -133,10 +151,24 @@ impl KernelSpec {
         let codes = (blocks * header).next_multiple_of(VECTOR);
         let tile_bytes = codes + blocks * chunks * self.w_bits as usize * VECTOR;
         let row_bytes = match self.strategy {
-            Strategy::Unpack => blocks * chunks * CHUNK,
+            Strategy::Unpack | Strategy::Lookup => blocks * chunks * CHUNK,
             Strategy::Planes => blocks * chunks * CHUNK / 8 * self.a_bits as usize,
         };
-        Layout { n, k, block, blocks, chunks, header, codes, tile_bytes, row_bytes }
+        let tables = blocks * chunks * 2 * self.tables();
+        Layout { n, k, block, blocks, chunks, header, codes, tile_bytes, row_bytes, tables }
+    }
+    /// Whether kernels of a level read tables: where looking 64 bytes up pays.
+    pub fn reads_tables(&self, level: IsaLevel) -> bool {
+        let pays = match level {
+            IsaLevel::Avx512 => true,
+            IsaLevel::Neon => self.w_bits == 1 && self.tables() == 1,
+            IsaLevel::X86_64 | IsaLevel::Avx2 => false,
+        };
+        self.strategy == Strategy::Lookup && pays
+    }
+    /// Tables per half chunk of a row.
+    pub fn tables(&self) -> usize {
+        if self.strategy == Strategy::Lookup { tables(&self.product) } else { 0 }
     }
 }
 
@@ -169,6 +201,8 @@ pub struct Layout {
     pub tile_bytes: usize,
     /// Bytes of a packed row of activations.
     pub row_bytes: usize,
+    /// Tables of a row that has them.
+    pub tables: usize,
 }
 
 impl Layout {
@@ -192,6 +226,12 @@ impl Layout {
     pub fn padded_start(&self, g: usize) -> usize {
         g * self.chunks * CHUNK
     }
+}
+
+/// Tables per half chunk for a product by looking up: two where a sum of four activations may exceed a signed byte.
+pub fn tables(product: &BitProduct) -> usize {
+    let magnitude_bits = if product.a_signed { product.a_bits - 1 } else { product.a_bits };
+    if magnitude_bits <= 5 { 1 } else { 2 }
 }
 
 /// The parts of a weight code for unpacking, lowest bits first: (first bit, width), widths 8, 4, 2, 1.

@@ -30,7 +30,7 @@ pub struct Args {
     /// Native code levels: native, all, or a list of x86-64, avx2, avx512; GPUs: sm_80, sm_86, sm_89, sm_90a, sm_100, sm_120
     #[arg(long, default_value = "all", value_name = "TARGETS")]
     pub target: String,
-    /// Choose kernels as this file of measurements says, where it does; tools/gpu/bench writes one
+    /// Choose kernels as this file of measurements says, where it does; tools/gpu/bench and bench --kernels --tune write some
     #[arg(long, value_name = "FILE")]
     pub tuning: Option<PathBuf>,
     #[allow(missing_docs, reason = "a comment here would become a help heading")]
@@ -80,7 +80,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
         bytes_in: model_bytes(&args.model),
         bytes_out,
         seconds: start.elapsed().as_secs_f64(),
-        kernels: choices.kernels.iter().map(|(kernel, count)| format!("{count} x {kernel}")).collect(),
+        kernels: choices.kernels.iter().map(|((kernel, why), count)| format!("{count} x {kernel} ({why})")).collect(),
         layers: report.passes.iter().flat_map(|pass| pass.layers.clone()).collect(),
         device,
     };

@@ -106,7 +106,7 @@ fn named_levels(name: &str) -> Result<Vec<IsaLevel>, Report> {
     }
 }
 
-/// Measurements by which kernels are chosen, as tools/gpu/bench writes them.
+/// Measurements by which kernels are chosen.
 ///
 /// Errors  when the file cannot be read, and naming every line that is wrong.
 pub fn tuning(path: &Path) -> Result<Tuning, Report> {

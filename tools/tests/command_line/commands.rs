@@ -87,6 +87,30 @@ fn speed_is_measured_against_the_memory() {
 }
 
 #[test]
+fn kernels_are_chosen_as_they_were_measured() {
+    let desk = desk();
+    desk.put("table", "sm_80 some GPU\n");
+    stdout(desk.mokume("-q bench --kernels --shapes 64x128 --pairs w2a8 --rows 1,20 --time 0 --copies 1 --tune table"));
+    let table = std::fs::read_to_string(desk.path("table")).unwrap();
+    let lines: Vec<&str> = table.lines().filter(|line| line.contains(" w2a8s_x1_g64 64x128 ")).collect();
+    assert!(table.starts_with("sm_80 some GPU\n# mokume bench"), "{table}");
+    assert!(lines.len() == 2 && lines[0].contains(" 1 ") && lines[1].contains(" more ") && lines[0].contains(" # "), "{table}");
+
+    let products = ["w4a8s_x1", "w4a8_x1", "w4a8s_x1_g32", "w4a8_x1_g32", "w4a8s_x1_g64", "w4a8_x1_g64"];
+    let measured: String = products.iter().map(|product| format!("avx512 {product} 64x64 1 planes 1.5\n")).collect();
+    desk.put("planes", measured);
+    let kernels = |options: &str| {
+        let compiled = json(&desk, &format!("-q --json compile model.onnx -o m.mok --preset w4a8 {options}"));
+        compiled["kernels"].as_array().unwrap().iter().map(|kernel| kernel.as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let (by_model, by_table) = (kernels(""), kernels("--tuning planes"));
+    assert!(!by_model.is_empty() && by_model.iter().all(|kernel| kernel.ends_with("(cost model)")), "{by_model:?}");
+    assert!(by_table.iter().all(|kernel| kernel.contains(" planes ") && kernel.ends_with("(measured)")), "{by_table:?}");
+    desk.put("wrong", "avx512 w4a8s_x1 64x64 1 magic 1.5\n");
+    assert!(!desk.mokume("-q compile model.onnx -o m.mok --tuning wrong").status.success());
+}
+
+#[test]
 fn a_dash_is_stdin_and_stdout() {
     let desk = Desk::new();
     let text =
