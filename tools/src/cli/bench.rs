@@ -7,11 +7,13 @@ use crate::driver::bench::kernels::{self, Case, How, Measured};
 use crate::driver::bench::language::{self, Phase, Plan};
 use crate::driver::bench::model::{self, OpRow};
 use crate::driver::bench::samples::Spread;
+use crate::driver::bench::tuning;
 use crate::driver::device::{self, Place};
 use crate::driver::generate::{Generator, Sampling};
 use crate::driver::{compile, inputs};
 use crate::report::table::{Table, bytes};
-use mokume_ir::diag::Report;
+use mokume_ir::diag::{Diagnostic, Report};
+use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::cpu::spec::Strategy;
 use mokume_runtime::session::{Session, SessionOptions};
 use serde::Serialize;
@@ -66,6 +68,15 @@ pub struct Args {
     /// Kernels: form products in this way rather than as the cost model says
     #[arg(long, value_name = "NAME", value_parser = strategy)]
     pub strategy: Option<Strategy>,
+    /// Kernels: code for this level of instruction sets rather than the newest that the machine runs
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub isa: Option<IsaLevel>,
+    /// Kernels: so many copies of the weights take turns; 1 leaves small ones in the caches [default: more than the caches hold]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub copies: Option<u16>,
+    /// Kernels: measure every strategy, and add the fastest of every product to this table, which compile --tuning reads
+    #[arg(long, value_name = "FILE", requires = "kernels", conflicts_with = "strategy")]
+    pub tune: Option<PathBuf>,
 }
 
 /// Widths on the command line: weights and activations.
@@ -203,26 +214,50 @@ struct KernelRow {
 
 fn run_kernels(args: &Args, talk: &Talk) -> Result<(), Report> {
     let threads = talk.thread_count();
-    let how = How { threads, group: args.group, strategy: args.strategy, time: Duration::from_secs_f64(args.time) };
-    let reader = Reader::new(threads)?;
+    let how = how(args, threads)?;
+    let kernels = measure_kernels(args, &how, talk)?;
+    if let Some(table) = &args.tune {
+        let measured: Vec<Measured> = kernels.iter().map(|row| row.measured.clone()).collect();
+        tuning::add(table, how.level, how.group, threads, &measured)?;
+    }
+    let bench = KernelBench { threads, group: args.group, kernels };
+    talk.result(&bench, kernel_text(&bench));
+    Ok(())
+}
+
+fn measure_kernels(args: &Args, how: &How, talk: &Talk) -> Result<Vec<KernelRow>, Report> {
+    let strategies = if args.tune.is_some() { Strategy::ALL.map(Some).to_vec() } else { vec![how.strategy] };
+    let reader = Reader::new(how.threads)?;
     let cases = cases(args);
-    let progress = talk.progress("products", cases.len() as u64);
+    let progress = talk.progress("products", (cases.len() * strategies.len()) as u64);
     let mut kernels = Vec::<KernelRow>::new();
     let mut before = reader.bytes_per_second();
-    for case in cases {
-        let measured = kernels::measure(case, &how)?;
+    for (i, case) in cases.iter().flat_map(|case| [case].repeat(strategies.len())).enumerate() {
+        let measured = kernels::measure(*case, &How { strategy: strategies[i % strategies.len()], ..*how })?;
         let after = reader.bytes_per_second();
         let (rate, read) = (measured.bytes_per_second(), (before + after) / 2.0);
-        let wider = kernels.iter().find(|row| row.measured.case == Case { w: case.w + 1, ..case });
-        let to_wider = wider.map(|row| measured.us.median / row.measured.us.median);
+        let to_wider = wider(&kernels, case).map(|row| measured.us.median / row.measured.us.median);
         kernels.push(KernelRow { gbps: rate / 1e9, read_gbps: read / 1e9, measured, fraction: rate / read, to_wider });
         before = after;
         progress.advance(1);
     }
-    drop(progress);
-    let bench = KernelBench { threads, group: args.group, kernels };
-    talk.result(&bench, kernel_text(&bench));
-    Ok(())
+    Ok(kernels)
+}
+
+/// The fastest with weights one bit wider.
+fn wider<'k>(kernels: &'k [KernelRow], case: &Case) -> Option<&'k KernelRow> {
+    let wider = kernels.iter().filter(|row| row.measured.case == Case { w: case.w + 1, ..*case });
+    wider.min_by(|a, b| a.measured.us.median.total_cmp(&b.measured.us.median))
+}
+
+fn how(args: &Args, threads: usize) -> Result<How, Report> {
+    let level = args.isa.or_else(IsaLevel::detect);
+    let level = level.ok_or_else(|| Diagnostic::input("bench::level", "there are no kernels for this machine"))?;
+    if !level.is_supported() {
+        return Err(Diagnostic::input("bench::level", format!("this machine does not run {level}")).into());
+    }
+    let copies = args.copies.map(usize::from);
+    Ok(How { threads, group: args.group, strategy: args.strategy, level, copies, time: Duration::from_secs_f64(args.time) })
 }
 
 /// Wider weights first.
@@ -284,4 +319,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn strategy(text: &str) -> Result<Strategy, String> {
     let names = || Strategy::ALL.map(Strategy::name).join(", ");
     Strategy::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
+}
+
+fn level(text: &str) -> Result<IsaLevel, String> {
+    let names = || IsaLevel::ALL.map(IsaLevel::name).join(", ");
+    IsaLevel::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
 }

@@ -19,7 +19,7 @@ use mokume_ir::quant::{Granularity, Levels, QuantType};
 use mokume_ir::types::{Elem, Shape, Type};
 use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::cpu::kernels::{Kernels, PackedWeights};
-use mokume_runtime::cpu::spec::Strategy;
+use mokume_runtime::cpu::spec::{BitProduct, Strategy};
 use mokume_runtime::program::Program;
 use mokume_runtime::session::{Session, SessionOptions};
 use mokume_runtime::tensor::Tensor;
@@ -62,6 +62,10 @@ pub struct How {
     pub group: u32,
     /// Overrides the cost model.
     pub strategy: Option<Strategy>,
+    /// Instruction set level of the code.
+    pub level: IsaLevel,
+    /// Matrices that take turns; by default as many as no cache holds.
+    pub copies: Option<usize>,
     /// For how long, per case.
     pub time: Duration,
 }
@@ -112,12 +116,12 @@ pub fn measure(case: Case, how: &How) -> Result<Measured, Report> {
 
 /// As many copies of the product as one run shall have; bytes of the weights of one; the strategy of its kernel.
 fn program(case: Case, how: &How) -> Result<(Program, usize, &'static str), Report> {
-    let target = Target { levels: IsaLevel::detect().into_iter().collect(), strategy: how.strategy, ..Target::default() };
+    let target = Target { levels: vec![how.level], strategy: how.strategy, ..Target::default() };
     let (single, _) = compile(module(case, how, 1), &target)?;
     let Some(packed) = single.kernels().weights.values().next() else { return Ok((single, 0, "interpreted")) };
     let (bytes, strategy) = (packed.bytes.len(), packed.strategy.name());
     let beyond = (BEYOND_CACHE * last_cache()).div_ceil(bytes.max(1)).min(MOST_COPIES);
-    let copies = if case.m > STREAMING_ROWS { 1 } else { beyond };
+    let copies = how.copies.unwrap_or(if case.m > STREAMING_ROWS { 1 } else { beyond });
     let mut module = module(case, how, copies);
     let ids: Vec<_> = module.constants.iter().map(|(id, _)| id).collect();
     module.constants.release(|_| false);
@@ -136,8 +140,14 @@ fn module(case: Case, how: &How, copies: usize) -> Module {
     let entry = module.entry;
     let mut editor = Editor::new(&mut module, entry);
     let x = editor.add_input("x", Type::tensor(Shape::from_iter([Dim::symbol("m"), case.k.into()]), Elem::F32));
-    let levels = if case.a > 1 { Levels::Signed } else { Levels::Odd };
-    let op = BitMatmul { a_bits: case.a, a_levels: levels, a_scale: ActScale::Row, static_scale: 1.0, static_zero: 0, epilogue: vec![] };
+    let op = BitMatmul {
+        a_bits: case.a,
+        a_levels: activation_levels(case),
+        a_scale: ActScale::Row,
+        static_scale: 1.0,
+        static_zero: 0,
+        epilogue: vec![],
+    };
     let ty = weight_type(case, how.group);
     let codes = codes(packed_bytes(&[case.n, case.k], Elem::Quant(ty)).unwrap_or(0));
     let per_column = if how.group == 0 { 1 } else { case.k.div_ceil(how.group as usize) };
@@ -153,6 +163,15 @@ fn module(case: Case, how: &How, copies: usize) -> Module {
         editor.add_output(format!("y{copy}"), y);
     }
     module
+}
+
+/// What a case multiplies, with a scale per `group` weights.
+pub fn product(case: Case, group: u32) -> Option<BitProduct> {
+    BitProduct::of(&weight_type(case, group), case.a, activation_levels(case))
+}
+
+fn activation_levels(case: Case) -> Levels {
+    if case.a > 1 { Levels::Signed } else { Levels::Odd }
 }
 
 fn weight_type(case: Case, group: u32) -> QuantType {
@@ -171,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_case_is_measured_on_copies_of_its_weights() {
-        let how = How { threads: 1, group: 32, strategy: None, time: Duration::ZERO };
+        let level = IsaLevel::detect().unwrap();
+        let how = How { threads: 1, group: 32, strategy: None, level, copies: None, time: Duration::ZERO };
         let measure = |m| measure(Case { m, n: 128, k: 256, w: 4, a: 8 }, &how).unwrap();
         let (few, many) = (measure(1), measure(STREAMING_ROWS + 1));
         assert!(few.weight_bytes >= 128 * 256 / 2 && few.us.count >= SAMPLES && few.us.median > 0.0, "{few:?}");

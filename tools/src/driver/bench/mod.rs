@@ -5,3 +5,4 @@ pub mod kernels;
 pub mod language;
 pub mod model;
 pub mod samples;
+pub mod tuning;
