@@ -7,6 +7,12 @@ use super::{BitProduct, Strategy, parts, tables};
 use mokume_runtime::cpu::isa::IsaLevel;
 use std::fmt;
 
+/// What indices cost per bit of a weight, a look-up with its sum per bit, table and half chunk, and the loads of a table, in instructions
+/// of unpacking that take as long; fitted to measurements (docs/measurements/kernels.md). Tables of long rows come from the second cache.
+const INDICES: f32 = 6.5;
+const LOOK_UP_AND_SUM: f32 = 1.5;
+const TABLE_LOADS: f32 = 16.0;
+
 /// Instructions of every strategy, and the choice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
@@ -60,11 +66,11 @@ fn planes(BitProduct { w_bits, a_bits, .. }: &BitProduct, level: IsaLevel) -> f3
 
 /// Shift and mask for every part of eight fields, shared by the rows; then the products.
 fn unpack(w_bits: u8, level: IsaLevel, rows: u32) -> f32 {
-    let fields = if w_bits == 8 { 0.0 } else { fields(parts(w_bits).count()) };
+    let fields = if w_bits == 8 { 0.0 } else { fields(w_bits, parts(w_bits).count(), level) };
     fields / rows.max(1) as f32 + products(w_bits, level)
 }
 
-/// Two shifts and masks per bit and half chunk, and per table a look-up and a sum. Elsewhere pairs of bits are joined and unpacked.
+/// Indices per bit, and per table look-ups and sums. Elsewhere pairs of bits are joined and unpacked.
 fn lookup(product: &BitProduct, level: IsaLevel, rows: u32) -> f32 {
     let (bits, tables) = (f32::from(product.w_bits), tables(product) as f32);
     let look_up = match level {
@@ -72,15 +78,19 @@ fn lookup(product: &BitProduct, level: IsaLevel, rows: u32) -> f32 {
         IsaLevel::Neon => 4.0,
         IsaLevel::Avx2 | IsaLevel::X86_64 => f32::INFINITY,
     };
-    let by_tables = bits * (3.0 + 2.0 * tables * (look_up + 1.0));
-    let joined = 6.0 * (product.w_bits / 2) as f32 + fields(product.w_bits.div_ceil(2).into());
+    let by_tables = bits * (INDICES + tables * LOOK_UP_AND_SUM * (look_up + 1.0)) + TABLE_LOADS * tables;
+    let joined = 6.0 * (product.w_bits / 2) as f32 + fields(product.w_bits, product.w_bits.div_ceil(2).into(), level);
     let by_bytes = joined / rows.max(1) as f32 + products(product.w_bits, level);
     if rows == 1 { by_tables.min(by_bytes) } else { by_bytes }
 }
 
-/// Instructions that make bytes of fields in `n_parts` parts.
-fn fields(n_parts: usize) -> f32 {
-    8.0 * (3.0 * n_parts as f32 - 1.0)
+/// Instructions that make bytes of fields in `n_parts` parts: shift and mask, and joining them, which AVX-512 does with the mask; there
+/// the first field of a vector is not shifted.
+fn fields(w_bits: u8, n_parts: usize, level: IsaLevel) -> f32 {
+    match level {
+        IsaLevel::Avx512 => 16.0 * n_parts as f32 - f32::from(w_bits),
+        _ => 8.0 * (3.0 * n_parts as f32 - 1.0),
+    }
 }
 
 fn products(w_bits: u8, level: IsaLevel) -> f32 {
@@ -92,5 +102,28 @@ fn products(w_bits: u8, level: IsaLevel) -> f32 {
         IsaLevel::Avx2 if w_bits == 8 => 52.0,
         IsaLevel::Avx2 => 34.0,
         IsaLevel::X86_64 => 72.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unpacking_is_chosen_but_for_few_bits_on_both_sides() {
+        let product = |w_bits, a_bits| BitProduct { w_bits, a_bits, a_signed: true, shift: 0, w_zero: false, a_center: false, block: None };
+        let chosen = |w, a, level, rows| Cost::of(&product(w, a), level, rows).strategy();
+        for (w, a, strategy) in [
+            (1, 8, Strategy::Unpack),
+            (1, 6, Strategy::Unpack),
+            (1, 1, Strategy::Planes),
+            (2, 8, Strategy::Unpack),
+            (3, 6, Strategy::Unpack),
+            (8, 8, Strategy::Unpack),
+        ] {
+            assert_eq!(chosen(w, a, IsaLevel::Avx512, 1), strategy, "w{w}a{a}");
+        }
+        assert_eq!(chosen(1, 8, IsaLevel::Avx512, 8), Strategy::Unpack);
+        assert_eq!(chosen(1, 8, IsaLevel::Avx2, 1), Strategy::Unpack);
     }
 }
