@@ -7,8 +7,10 @@ mod toolkit;
 use inkwell::context::Context;
 use mokume_codegen::gpu::{Build, ops, ptx};
 use mokume_ir::op::{ActivationKind, BinaryKind, ReduceKind, ScatterKind, UnaryKind};
+use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
 use mokume_runtime::gpu::arch::Arch;
+use mokume_runtime::gpu::codes::CodeRow;
 use mokume_runtime::gpu::kernel::{Attention, Kernel, Mask};
 use mokume_runtime::gpu::map::{Map, Term};
 use rayon::prelude::*;
@@ -53,6 +55,9 @@ fn maps() -> Vec<Kernel> {
 fn kernels() -> Vec<Kernel> {
     let mut all = maps();
     all.extend([1, 2, 4, 8].map(|bytes| Kernel::Copy { bytes }));
+    for (bits, levels) in [(8, Levels::Unsigned), (8, Levels::Signed), (4, Levels::Unsigned), (3, Levels::Odd), (2, Levels::Ternary)] {
+        all.push(Kernel::Codes(CodeRow { bits, levels, width: 64 }));
+    }
     all.extend([1, 2, 4, 8].map(|bytes| Kernel::Gather { bytes, wide: bytes != 2 }));
     all.extend(ReduceKind::ALL.iter().map(|&kind| Kernel::Reduce { kind, elem: Elem::F32 }));
     all.extend([Elem::I64, Elem::I32, Elem::Bool].map(|elem| Kernel::Reduce { kind: ReduceKind::Max, elem }));
@@ -61,7 +66,9 @@ fn kernels() -> Vec<Kernel> {
         all.extend([false, true].map(|bias| Kernel::Norm { center: on, bias }));
         all.extend([false, true].map(|whole| Kernel::Rotary { interleaved: on, whole }));
         for mask in [Mask::None, Mask::Bool, Mask::Added] {
-            all.push(Kernel::Attention(Attention { columns: 1 + u32::from(on), causal: on, softcap: !on, mask }));
+            let codes = on.then_some(CodeRow { bits: 3, levels: Levels::Unsigned, width: 64 });
+            let (keys, values) = (codes, codes.map(|row| CodeRow { bits: 4, ..row }));
+            all.push(Kernel::Attention(Attention { columns: 1 + u32::from(on), causal: on, softcap: !on, mask, keys, values }));
         }
     }
     all.extend([1, 2, 64, 576, 1536].map(|block| Kernel::Hadamard { block }));

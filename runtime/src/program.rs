@@ -140,8 +140,7 @@ impl Program {
 impl Schedule {
     fn new(graph: &Graph) -> Self {
         let nodes = needed(graph);
-        let coders: HashMap<NodeId, NodeId> =
-            nodes.iter().filter_map(|&id| Some((id, crate::state::append_coder(graph, id)?))).collect();
+        let coders: HashMap<NodeId, NodeId> = nodes.iter().filter_map(|&id| Some((id, crate::state::append_coder(graph, id)?))).collect();
         let nodes: Vec<NodeId> = nodes.into_iter().filter(|id| !coders.values().any(|coder| coder == id)).collect();
         let slots = slots(graph, &nodes);
         let source = |value: ValueId| match graph[value].def {

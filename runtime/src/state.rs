@@ -116,6 +116,12 @@ pub(crate) fn append_coder(graph: &Graph, id: NodeId) -> Option<NodeId> {
     (found && graph.single_user(node.outputs[0]) == Some(id)).then_some(coder)
 }
 
+/// Whether a node only quantizes what is appended in place.
+pub(crate) fn is_append_coder(graph: &Graph, id: NodeId) -> bool {
+    let reader = graph[id].outputs.first().and_then(|&codes| graph.single_user(codes));
+    reader.is_some_and(|reader| append_coder(graph, reader) == Some(id))
+}
+
 /// Whether only `attention`, as keys or values along `axis`, and one output read `value`.
 fn read_by_blocks(graph: &Graph, value: ValueId, axis: usize) -> bool {
     let uses = &graph[value].uses;

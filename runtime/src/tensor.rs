@@ -9,6 +9,7 @@ mod grow;
 mod packed;
 
 pub use self::packed::{PackedRows, row_bytes};
+pub(crate) use self::packed::{parts, unpack_codes};
 use crate::memory::Buffer;
 use half::{bf16, f16};
 use mokume_ir::types::Elem;

@@ -53,6 +53,49 @@ fn profiles_have_the_times_of_the_device() {
     }
 }
 
+/// A decoder whose keys and values are codes of these types.
+fn coded_decoder(width: usize, keys: &str, values: &str) -> String {
+    format!(
+        r#"module "decoder"
+
+graph @f0 "main"(
+  %0 "q": tensor<2 x 4 x s x {width} x f32>,
+  %1 "x": tensor<2 x 2 x s x {width} x f32>,
+  %2 "past.k": tensor<2 x 2 x past x {width} x {keys}>,
+  %3 "past.v": tensor<2 x 2 x past x {width} x {values}>
+) -> ("y", "k", "v") state("past.k" <- "k" axis 2, "past.v" <- "v" axis 2) {{
+  %4 = quantize %1 {{to = {keys}}} : tensor<2 x 2 x s x {width} x {keys}>
+  %5 = concat %2, %4 {{axis = 2}} : tensor<2 x 2 x past + s x {width} x {keys}>
+  %6 = neg %1 : tensor<2 x 2 x s x {width} x f32>
+  %7 = quantize %6 {{to = {values}}} : tensor<2 x 2 x s x {width} x {values}>
+  %8 = concat %3, %7 {{axis = 2}} : tensor<2 x 2 x past + s x {width} x {values}>
+  %9 = attention %0, %5, %8 {{causal = true, softcap = 0.0, mask = false, join_heads = true}} : tensor<2 x s x {} x f32>
+  return %9, %5, %8
+}}
+"#,
+        4 * width
+    )
+}
+
+#[test]
+fn state_in_codes_grows_on_the_device() {
+    let types = [
+        (8, "!quant<8, unsigned, row, zero_point>", "!quant<4, signed, row>"),
+        (12, "!quant<4, unsigned, row, zero_point>", "!quant<3, unsigned, row, zero_point>"),
+        (7, "!quant<3, odd, row>", "!quant<5, unsigned, row, zero_point>"),
+    ];
+    for (width, keys, values) in types {
+        let (mut cpu, mut device) = sessions(module(&coded_decoder(width, keys, values)));
+        for (i, s) in [3, 1, 1, 70, 2].into_iter().enumerate() {
+            let inputs = [("q".to_string(), floats(&[2, 4, s, width], i as u64)), ("x".into(), floats(&[2, 2, s, width], 10 + i as u64))];
+            let (want, got) = (cpu.run(&inputs).unwrap(), device.run(&inputs).unwrap_or_else(|report| panic!("{report}")));
+            assert_same("y", &got[0].1, &want[0].1, 1e-5);
+        }
+        let rows = 2 * 2 * 77;
+        assert!(device.state_bytes() >= cpu.state_bytes() && device.state_bytes() <= cpu.state_bytes() + 2 * rows * 7);
+    }
+}
+
 const LOOKUP: &str = r#"module "lookup"
 
 graph @f0 "main"(%0 "table": tensor<5 x 2 x f32>, %1 "at": tensor<n x i64>) -> ("y") {

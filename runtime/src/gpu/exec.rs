@@ -4,6 +4,7 @@
 use super::arch::Arch;
 use super::check::{self, CheckError};
 use super::choose::Choice;
+use super::codes;
 use super::device::{Address, Device, DeviceError};
 use super::kernel::Kernel;
 use super::launch::bit_conv;
@@ -273,6 +274,7 @@ impl DeviceRun {
     fn on_host(&mut self, held: &Held) -> Result<Tensor, LaunchError> {
         match held {
             Held { host: Some(tensor), .. } => Ok(tensor.clone()),
+            Held { device: Some(from), .. } if from.elem.quant().is_some() => self.codes_on_host(from),
             Held { device: Some(from), .. } => {
                 let mut tensor = Tensor::zeros(&from.dims, from.elem);
                 self.read(from, tensor.bytes_mut())?;
@@ -280,6 +282,19 @@ impl DeviceRun {
             }
             _ => Err(OpError::operands("a value is missing").into()),
         }
+    }
+    /// State in codes on the host.
+    fn codes_on_host(&mut self, from: &DeviceTensor) -> Result<Tensor, LaunchError> {
+        let ty = from.elem.quant().ok_or_else(|| OpError::operands("a value is not quantized"))?;
+        let mut bytes = vec![0; from.bytes()];
+        if let Some((axis, stride)) = from.spare {
+            let blocks: usize = from.dims[..axis].iter().product();
+            let block = bytes.len().checked_div(blocks).unwrap_or(0);
+            for (index, bytes) in bytes.chunks_mut(block.max(1)).enumerate() {
+                self.device.read(from.address() + (index * stride) as Address, bytes)?;
+            }
+        }
+        Ok(codes::to_host(&bytes, &from.dims, ty)?)
     }
     /// Copies a tensor to the host, block by block where it has room to grow.
     fn read(&mut self, from: &DeviceTensor, bytes: &mut [u8]) -> Result<(), DeviceError> {
@@ -351,7 +366,10 @@ fn on_device(
         Work::Map(map) => Ok(vec![launch::map::run(map, &inputs, &dims[0], cx)?]),
         Work::Append(axis) => {
             let (Some(more), Some(past)) = (inputs.pop(), inputs.pop()) else { return launch::misfit("the state is gone") };
-            Ok(vec![movement::append(past, &more, *axis, cx)?])
+            Ok(vec![match past.elem.quant() {
+                Some(ty) => launch::codes::append(past, ty, &more, *axis, cx)?,
+                None => movement::append(past, &more, *axis, cx)?,
+            }])
         }
         Work::Product(id, rows, choices) => {
             let (Some(op), Some(weights)) = (Quantized::of(&node.op), weights.get(id)) else {

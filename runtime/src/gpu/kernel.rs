@@ -3,6 +3,7 @@
 //! Sizes are arguments, so a kernel serves every shape. Arguments are words: addresses, then i64 sizes and strides in elements,
 //! then the bits of f32, in the order that the launch of the family documents.
 
+use super::codes::CodeRow;
 use super::map::Map;
 use super::quantize::{QuantizeSpec, RangeSpec};
 use super::spec::{FinishSpec, MatmulSpec};
@@ -109,8 +110,10 @@ pub enum Kernel {
         /// One angle per element, else per pair.
         whole: bool,
     },
-    /// Attention of f32.
+    /// Attention of f32; keys and values may be codes.
     Attention(Attention),
+    /// Quantizes rows of f32 to where they go in state.
+    Codes(CodeRow),
     /// Product of f32 matrices.
     Matmul,
     /// Convolution of f32 over two axes.
@@ -150,6 +153,10 @@ pub struct Attention {
     pub softcap: bool,
     /// What is added or excluded.
     pub mask: Mask,
+    /// Keys are rows of codes.
+    pub keys: Option<CodeRow>,
+    /// Values are rows of codes.
+    pub values: Option<CodeRow>,
 }
 
 /// Masks of attention.
@@ -194,6 +201,7 @@ impl Kernel {
                 format!("rotary_{}_{}", if *interleaved { "neighbors" } else { "halves" }, if *whole { "whole" } else { "half" })
             }
             Kernel::Attention(attention) => attention.symbol(),
+            Kernel::Codes(row) => format!("codes_{}", row.symbol()),
             Kernel::Matmul => "matmul_f32".into(),
             Kernel::Conv { bias } => (if *bias { "conv_bias" } else { "conv" }).into(),
             Kernel::Pool { mean: false, .. } => "pool_max".into(),
@@ -216,6 +224,8 @@ impl Attention {
             Mask::Bool => "_bool_mask",
             Mask::Added => "_added_mask",
         };
-        format!("attention_c{}{}{}{mask}", self.columns, flag(self.causal, "_causal"), flag(self.softcap, "_softcap"))
+        let codes = |row: Option<CodeRow>, name: &str| row.map_or(String::new(), |row| format!("_{name}_{}", row.symbol()));
+        let codes = format!("{}{}", codes(self.keys, "k"), codes(self.values, "v"));
+        format!("attention_c{}{}{}{mask}{codes}", self.columns, flag(self.causal, "_causal"), flag(self.softcap, "_softcap"))
     }
 }

@@ -1,5 +1,6 @@
 //! Memory of a device: what is freed is kept for the next tensor of its size, so that repeated runs allocate nothing.
 
+use super::codes::CodeRow;
 use super::device::{Address, Device, DeviceError};
 use crate::tensor::{Dims, elem_bytes};
 use mokume_ir::types::Elem;
@@ -107,10 +108,18 @@ impl DeviceTensor {
     pub(crate) fn len(&self) -> usize {
         self.dims.iter().product()
     }
-    pub(crate) fn bytes(&self) -> usize {
-        self.len() * elem_bytes(self.elem)
+    /// The same memory, another element type.
+    pub(crate) fn with_elem(self, elem: Elem) -> Self {
+        DeviceTensor { elem, ..self }
     }
-    /// Elements between blocks of the axes from `axis` on.
+    pub(crate) fn bytes(&self) -> usize {
+        let width = self.dims.last().copied().unwrap_or(0);
+        match self.elem.quant().and_then(|ty| CodeRow::of(&ty, width).ok()) {
+            Some(row) => self.len() / width * row.bytes(),
+            None => self.len() * elem_bytes(self.elem),
+        }
+    }
+    /// Elements between blocks of the axes from `axis` on; bytes between those of codes, which have room to grow.
     pub(crate) fn block_stride(&self, axis: usize) -> Option<usize> {
         match self.spare {
             None => Some(self.dims[axis..].iter().product()),

@@ -8,6 +8,7 @@ pub mod check;
 pub mod choose;
 mod cluster;
 pub mod code;
+pub mod codes;
 pub mod cost;
 pub mod cuda;
 pub mod device;

@@ -15,6 +15,7 @@ use super::map::Map;
 use super::quantize::Source;
 use super::tuning::Tuning;
 use crate::row_norm::is_row_norm;
+use crate::state::{append_axis, append_coder, is_append_coder};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Def, Graph, Module, Node};
 use mokume_ir::ids::{ConstId, NodeId, ValueId};
@@ -48,7 +49,7 @@ pub(crate) enum Work {
     View,
     /// An elementwise kernel.
     Map(Map),
-    /// Operand 1 is appended to operand 0 in place, along this axis.
+    /// Operand 1 is appended to operand 0 in place, along this axis; values to codes quantized.
     Append(usize),
     /// The product of quantized weights, which are no operand; the first operands are those of the source of its rows.
     Product(ConstId, Rows, Box<Choices>),
@@ -105,6 +106,12 @@ impl Planner<'_> {
             return Ok(());
         }
         check_sizes(self.graph, node)?;
+        if is_append_coder(self.graph, id) {
+            return Ok(());
+        }
+        if append_coder(self.graph, id).is_some() {
+            return launch::codes::kernels(&launch::Types { graph: self.graph, node }).map(|_| ());
+        }
         if is_elementwise(&node.op) {
             return self.clusters.add(self.graph, id);
         }
@@ -133,7 +140,8 @@ impl Planner<'_> {
     }
     fn finish(self, nodes: &[NodeId]) -> Plan {
         let mut plan = Plan { steps: vec![], kernels: BTreeSet::new() };
-        for &id in nodes.iter().filter(|id| !self.clusters.is_joined(**id) && !is_row_norm(self.graph, **id)) {
+        let elsewhere = |id: NodeId| self.clusters.is_joined(id) || is_row_norm(self.graph, id) || is_append_coder(self.graph, id);
+        for &id in nodes.iter().filter(|id| !elsewhere(**id)) {
             let step = self.step(id);
             plan.kernels.extend(self.kernels(&step));
             plan.steps.push(step);
@@ -146,7 +154,10 @@ impl Planner<'_> {
         let mut operands = node.inputs.to_vec();
         let work = if node.outputs.iter().all(|value| self.host.contains(value)) {
             Work::Host
-        } else if let Some(axis) = crate::state::append_axis(self.graph, id) {
+        } else if let Some(axis) = append_axis(self.graph, id) {
+            if let Some(coder) = append_coder(self.graph, id) {
+                operands[1] = self.graph[coder].inputs[0];
+            }
             Work::Append(axis)
         } else if let Some(cluster) = self.clusters.get(id) {
             operands = cluster.operands.clone();
@@ -191,6 +202,9 @@ impl Planner<'_> {
                     _ => None,
                 };
                 product.into_iter().chain(beside).flatten().collect()
+            }
+            Work::Append(_) if append_coder(self.graph, step.node).is_some() => {
+                launch::codes::kernels(&Types { graph: self.graph, node: &self.graph[step.node] }).unwrap_or_default()
             }
             Work::Append(_) | Work::Op => launch::kernels(self.graph, &self.graph[step.node]).unwrap_or_default(),
         }

@@ -174,14 +174,7 @@ impl Plan {
         }
     }
     /// Adds the values of some keys, weighted, to the results of many rows, the first of which is number `first`.
-    fn add<T: Real>(
-        &self,
-        weights: &[T],
-        v: &[T],
-        reach: usize,
-        (runs, first): (&[(Range<usize>, Target)], usize),
-        out: &Shared<T>,
-    ) {
+    fn add<T: Real>(&self, weights: &[T], v: &[T], reach: usize, (runs, first): (&[(Range<usize>, Target)], usize), out: &Shared<T>) {
         for (run, to) in runs {
             let weights = Matrix { data: &weights[(run.start - first) * reach..], rows: reach, cols: 1 };
             let sizes = Sizes { m: run.len(), n: self.e, k: v.len() / self.e.max(1) };
@@ -190,14 +183,7 @@ impl Plan {
         }
     }
     /// As [`Plan::add`] for few rows, as when decoding: values are read as they lie.
-    fn add_few<T: Real>(
-        &self,
-        weights: &[T],
-        v: &[T],
-        reach: usize,
-        (runs, first): (&[(Range<usize>, Target)], usize),
-        out: &Shared<T>,
-    ) {
+    fn add_few<T: Real>(&self, weights: &[T], v: &[T], reach: usize, (runs, first): (&[(Range<usize>, Target)], usize), out: &Shared<T>) {
         for (run, to) in runs {
             for (i, row) in run.clone().enumerate() {
                 let weights = &weights[(row - first) * reach..][..v.len() / self.e];

@@ -185,7 +185,7 @@ impl<'a> Source<'a> {
 
 /// Shift and bits of every part of a code.
 #[inline(always)]
-fn parts(bits: u8) -> impl Iterator<Item = (u32, u32)> {
+pub(crate) fn parts(bits: u8) -> impl Iterator<Item = (u32, u32)> {
     let bits = u32::from(bits);
     let wider = move |part: u32| bits & !(2 * part - 1);
     [8, 4, 2, 1].into_iter().filter(move |part| bits & part != 0).map(move |part| (wider(part), part))
@@ -216,7 +216,7 @@ fn pack(codes: &[u8], bits: u8, mut out: &mut [u8]) {
 }
 
 /// The inverse of [`pack`].
-fn unpack_codes(mut bytes: &[u8], bits: u8, codes: &mut [u8]) {
+pub(crate) fn unpack_codes(mut bytes: &[u8], bits: u8, codes: &mut [u8]) {
     codes.fill(0);
     for (shift, part) in parts(bits) {
         let (of_part, rest) = bytes.split_at(part_bytes(part, codes.len()));

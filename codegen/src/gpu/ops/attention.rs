@@ -1,5 +1,6 @@
 //! Attention: softmax over keys as they come, 128 at a time, with results scaled down whenever a larger score appears.
 
+use super::codes::Rows;
 use super::emit::{Emit, Float, Int, Memory, Value};
 use super::{math, params};
 use crate::gpu::build::{Axis, Build, Param, Result};
@@ -8,7 +9,6 @@ use mokume_runtime::gpu::kernel::{Attention, Mask, ROW_THREADS};
 
 /// Sizes and strides, as the launch gives them.
 struct Sizes<'e, 'c> {
-    d: Int<'e, 'c>,
     e: Int<'e, 'c>,
     scale: Float<'e, 'c>,
     cap: Option<Float<'e, 'c>>,
@@ -32,13 +32,14 @@ pub(super) fn emit(build: &Build<'_>, name: &str, config: &Attention) -> Result<
     let (row, pair) = (number % s, number / s);
     let (head, batch) = (pair % hq, pair / hq);
     let kv = batch * hk + head / (hq / hk);
-    let (q, k, v) = (q.from(number * d, 4), k.from(kv * k_stride, 4), v.from(kv * v_stride, 4));
+    let q = q.from(number * d, 4);
+    let (k, v) = (Rows::new(k, config.keys, d, (kv, k_stride)), Rows::new(v, config.values, width, (kv, v_stride)));
     let y = y.from(batch * y_batch + head * y_head + row * y_row, 4);
     let mask = mask.zip(mask_strides).map(|(mask, [b, h, i, j])| (mask, batch * b + head * h + row * i, j));
     // A query sees the keys up to its own place, counted from the end; none when it lies before the first.
     let seen = row + t + 1;
     let reach = if config.causal { seen.is(IntPredicate::SGT, s).choose((seen - s).least(t), e.int(0)) } else { t };
-    let sizes = Sizes { d, e: width, scale, cap };
+    let sizes = Sizes { e: width, scale, cap };
 
     let words = e.shared(&format!("{name}_words"), ROW_THREADS);
     let weights = e.shared(&format!("{name}_weights"), ROW_THREADS);
@@ -65,7 +66,7 @@ pub(super) fn emit(build: &Build<'_>, name: &str, config: &Attention) -> Result<
             // Threads beyond the width read its first column, and store nothing.
             let at = at.below(sizes.e).choose(at, e.int(0));
             let [held] = e.fold((e.int(0), keys, e.int(1)), [held.float() * shrink], |j, [sum]| {
-                [sum + weights.float(j) * v.float((first + j) * sizes.e + at)]
+                [sum + weights.float(j) * v.element(e, first + j, at)]
             });
             next.push(Value::Float(held));
         }
@@ -84,7 +85,7 @@ pub(super) fn emit(build: &Build<'_>, name: &str, config: &Attention) -> Result<
 /// The score of a key; minus infinity from `reach` on and where the mask excludes it.
 fn score<'e, 'c>(
     e: &'e Emit<'e, 'c>,
-    (q, k, mask): (Memory<'e, 'c>, Memory<'e, 'c>, Option<(Memory<'e, 'c>, Int<'e, 'c>, Int<'e, 'c>)>),
+    (q, k, mask): (Memory<'e, 'c>, Rows<'e, 'c>, Option<(Memory<'e, 'c>, Int<'e, 'c>, Int<'e, 'c>)>),
     config: &Attention,
     sizes: &Sizes<'e, 'c>,
     key: Int<'e, 'c>,
@@ -93,8 +94,7 @@ fn score<'e, 'c>(
     let inside = key.below(reach);
     // Threads without a key read the first one.
     let key = inside.choose(key, e.int(0));
-    let [dot] = e.fold((e.int(0), sizes.d, e.int(1)), [e.float(0.0)], |i, [sum]| [sum + q.float(i) * k.float(key * sizes.d + i)]);
-    let mut score = dot * sizes.scale;
+    let mut score = k.dot(e, q, key) * sizes.scale;
     if let Some(cap) = sizes.cap {
         score = math::tanh(score / cap) * cap;
     }

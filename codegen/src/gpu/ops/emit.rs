@@ -280,6 +280,10 @@ impl<'e, 'c> Memory<'e, 'c> {
     pub(super) fn float(self, index: Int<'e, 'c>) -> Float<'e, 'c> {
         self.load(self.emit.build.float().into(), index).float()
     }
+    /// Byte `index`, unsigned, as a word of 32 bits.
+    pub(super) fn byte(self, index: Int<'e, 'c>) -> Int<'e, 'c> {
+        self.load(self.emit.build.context.i8_type().into(), index).int().extended(32, false)
+    }
     /// Writes the f32 element `index`.
     pub(super) fn set(self, index: Int<'e, 'c>, value: Float<'e, 'c>) {
         self.store(index, Value::Float(value));
@@ -361,6 +365,10 @@ impl<'e, 'c> Int<'e, 'c> {
     /// Shift right by a constant; zeros come in.
     pub(super) fn shifted(self, by: i64) -> Self {
         self.of(self.emit.build.at.build_right_shift(self.value, self.same(by).value, false, "").map_err(Into::into))
+    }
+    /// Shift right; zeros come in.
+    pub(super) fn down(self, by: Self) -> Self {
+        self.of(self.emit.build.at.build_right_shift(self.value, by.value, false, "").map_err(Into::into))
     }
     /// Signed quotient; the divisor is not 0, and not -1 for the smallest number.
     pub(super) fn quotient(self, by: Self) -> Self {

@@ -1,6 +1,7 @@
 //! Kernels of ops. One file per op family; arguments as the launches of `runtime/src/gpu/launch` document them.
 
 mod attention;
+mod codes;
 mod conv;
 mod convert;
 mod emit;
@@ -45,6 +46,7 @@ pub fn emit(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
         Kernel::Hadamard { block } => hadamard::emit(build, &name, *block),
         Kernel::Rotary { interleaved, whole } => rotary::emit(build, &name, *interleaved, *whole),
         Kernel::Attention(config) => attention::emit(build, &name, config),
+        Kernel::Codes(row) => quantize::codes::emit(build, row, &name),
         Kernel::Matmul => matmul::emit(build, &name),
         Kernel::Conv { bias } => conv::emit(build, &name, *bias),
         Kernel::Pool { mean, padding } => pool::emit(build, &name, *mean, *padding),

@@ -4,6 +4,7 @@
 //! instead of stored. Warps take words of 32 elements, lane `8 r + t` element `4 t + r`, so that a ballot is a word of a plane.
 
 mod code;
+pub mod codes;
 mod pack;
 mod range;
 mod source;

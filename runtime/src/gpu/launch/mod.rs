@@ -3,6 +3,7 @@
 mod attention;
 pub(crate) mod bit_conv;
 pub(crate) mod bit_matmul;
+pub(crate) mod codes;
 mod conv;
 mod hadamard;
 mod index;

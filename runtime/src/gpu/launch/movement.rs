@@ -13,7 +13,7 @@ use mokume_ir::op::{Op, Pad, PadMode, Slice};
 use mokume_ir::types::Elem;
 
 /// Room for this many indices at least, when state grows.
-const MIN_ROOM: usize = 64;
+pub(super) const MIN_ROOM: usize = 64;
 
 /// The kernels of a movement op.
 pub(crate) fn kernels(types: &Types<'_>) -> std::result::Result<Vec<Kernel>, String> {
@@ -87,6 +87,12 @@ fn copy(from: Side<'_>, to: Side<'_>, dims: &[usize], cx: &mut Cx<'_>) -> Result
     walk.strides.iter().for_each(|strides| args.extend(strides));
     let kernel = copy_kernel(elem).map_err(OpError::unsupported)?;
     cx.launch(kernel, [len.div_ceil(THREADS as usize), 1, 1], THREADS, &args)
+}
+
+/// Copies rows of words; beside each tensor the words between its rows.
+pub(super) fn copy_words(from: (&DeviceTensor, usize), to: (&DeviceTensor, usize), dims: [usize; 2], cx: &mut Cx<'_>) -> Result<()> {
+    let words = |tensor: &DeviceTensor| tensor.clone().with_elem(Elem::U32);
+    copy((&words(from.0), 0, vec![from.1 as i64, 1]), (&words(to.0), 0, vec![to.1 as i64, 1]), &dims, cx)
 }
 
 fn slice(op: &Slice, x: &DeviceTensor, cx: &mut Cx<'_>) -> Result<DeviceTensor> {
