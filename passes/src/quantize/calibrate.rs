@@ -49,7 +49,7 @@ pub fn watch(module: &Module, sites: &[(FuncId, Site)], samples: &[Named], execu
 }
 
 /// The report of a calibration sample that does not run.
-pub(super) fn failed(why: String) -> Report {
+pub(crate) fn failed(why: String) -> Report {
     Diagnostic::input("quantize::calibration", format!("the model does not run on the calibration data: {why}")).into()
 }
 

@@ -5,6 +5,7 @@ pub mod equalize;
 pub mod fold_norm;
 pub mod heads;
 mod online;
+mod peaks;
 pub mod region;
 pub mod rotate;
 pub mod scale;

@@ -12,11 +12,12 @@
 //!             uniform gains (`fold-norm`), and what is kept between runs is declared state. Otherwise a remark says what is in
 //!             the way. Where the width has no Hadamard matrix, blocks of the largest power of two in it rotate.
 //! Exactness   weights are rotated in f64 and rounded once per rotation.
-//! Cost        O(weights log width).
+//! Cost        O(weights log width); with `seeds`, a run of the calibration data, and 64 rows per product and seed.
 //! Source      Ashkboos et al., "QuaRot", 2024; Liu et al., "SpinQuant", 2024 (names of the rotations).
 
 use super::online;
-use super::region::{self, Norms, Obstacle, Rules};
+use super::peaks::{self, Rows};
+use super::region::{self, Norms, Obstacle, Region, Rules};
 use super::vectors::{Mapped, map_slot};
 use crate::canonicalize::dce::release_constants;
 use crate::pass::{Pass, PassContext, PassError};
@@ -43,28 +44,19 @@ options! {
         r4: bool = true,
         /// of the random signs
         seed: u64 = 0,
+        /// choose signs among so many, where there is calibration data, by the peaks of what products read
+        seeds: u64 = 1,
     }
 }
 
 impl Pass for Rotate {
     fn run(&self, editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {
-        if self.r1 {
-            self.rotate_regions(editor, cx, stream_seed, Norms::Commute);
-        }
-        if self.r2 {
-            self.rotate_regions(editor, cx, value_seed, Norms::Foreign);
-        }
-        if self.r3 {
-            online::rotate_keys(editor, cx)?;
-        }
-        if self.r4 {
-            online::rotate_products(editor, cx)?;
-        }
-        Ok(())
+        self.rotate(editor, &Rows::new(), cx)
     }
 
     fn run_module(&self, module: &mut Module, cx: &mut PassContext<'_>) -> Result<(), PassError> {
-        callees_first(module).into_iter().try_for_each(|function| self.run(&mut Editor::new(module, function), cx))?;
+        let rows = if self.seeds > 1 { peaks::watch(module, cx)? } else { Rows::new() };
+        callees_first(module).into_iter().try_for_each(|function| self.rotate(&mut Editor::new(module, function), &rows, cx))?;
         release_constants(module);
         Ok(())
     }
@@ -88,10 +80,36 @@ fn value_seed(graph: &Graph, id: NodeId) -> Option<ValueId> {
 }
 
 impl Rotate {
+    fn rotate(&self, editor: &mut Editor<'_>, rows: &Rows, cx: &mut PassContext<'_>) -> Result<(), PassError> {
+        if self.r1 {
+            self.rotate_regions(editor, rows, cx, stream_seed, Norms::Commute);
+        }
+        if self.r2 {
+            self.rotate_regions(editor, rows, cx, value_seed, Norms::Foreign);
+        }
+        if self.r3 {
+            online::rotate_keys(editor, cx)?;
+        }
+        if self.r4 {
+            online::rotate_products(editor, cx)?;
+        }
+        Ok(())
+    }
+
+    /// The rotation, of those of all seeds, that leaves the lowest peaks.
+    fn chosen(&self, editor: &Editor<'_>, rows: &Rows, region: &Region, first: Rotation, count: u64) -> Rotation {
+        let read = peaks::of_region(editor, rows, region);
+        let others = (1..self.seeds).filter_map(|seed| Rotation::new(first.signs.len(), mixed(self.seed.wrapping_add(seed), count)));
+        let all = std::iter::once(first.clone()).chain(others).take(if read.is_empty() { 1 } else { usize::MAX });
+        let scored = all.map(|rotation| (peaks::height(&read, rotation.signs.len(), &|x| rotation.apply(x)), rotation));
+        scored.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(first, |best| best.1)
+    }
+
     /// Rotates the region of every seed.
     fn rotate_regions(
         &self,
         editor: &mut Editor<'_>,
+        rows: &Rows,
         cx: &mut PassContext<'_>,
         seed_of: fn(&Graph, NodeId) -> Option<ValueId>,
         norms: Norms,
@@ -110,6 +128,7 @@ impl Rotate {
                     if !cx.take() {
                         return;
                     }
+                    let rotation = self.chosen(editor, rows, &region, rotation, count);
                     let mut mapped = Mapped::new();
                     region.slots.iter().for_each(|slot| map_slot(editor, slot, &mut mapped, &|x| rotation.apply(x)));
                     done.extend(region.values);
@@ -134,6 +153,7 @@ fn remark(graph: &Graph, cx: &mut PassContext<'_>, id: NodeId, obstacle: &Obstac
 }
 
 /// Random signs, then a Hadamard matrix, in every block.
+#[derive(Clone)]
 struct Rotation {
     signs: Vec<f64>,
     hadamard: Hadamard,
