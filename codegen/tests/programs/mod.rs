@@ -168,7 +168,7 @@ fn normalized_products(random: &mut Random, norm: Op, m: usize, k: usize, a_bits
     let normal = editor.apply(norm, &operands, Loc::default()).unwrap();
     for (i, constant) in constants.into_iter().enumerate() {
         let w = editor.constant_value(constant);
-        let op = matmul(if i == 2 { a_bits } else { 8 }, Levels::Unsigned, ActScale::Row);
+        let op = BitMatmul { epilogue: vec![], ..matmul(if i == 2 { a_bits } else { 8 }, Levels::Unsigned, ActScale::Row) };
         let y = editor.apply(op, &[normal, w], Loc::default()).unwrap();
         editor.add_output(format!("y{i}"), y);
     }
