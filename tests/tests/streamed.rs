@@ -111,9 +111,38 @@ fn every_layer_is_measured() {
 #[test]
 fn threads_do_not_change_the_bytes() {
     let module = llama();
-    let with = |threads| rounded(&module, PIPELINE, &Setting { calibration: windows(5), threads, ..Setting::default() });
-    let one = with(1);
-    assert!(one == with(2) && one == with(5));
+    for rounder in ["gptq", "soft"] {
+        let pipeline = format!("quantize{{w=3,a=8,group=16,rounder={rounder}}}");
+        let with = |threads: usize| {
+            let setting = Setting { calibration: windows(5), threads, ..Setting::default() };
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| rounded(&module, &pipeline, &setting))
+        };
+        let one = with(1);
+        assert!(one == with(2) && one == with(5), "{rounder}");
+    }
+}
+
+/// The outputs of the whole model move less when codes are chosen for them than when every number is rounded by itself.
+#[test]
+fn calibrated_codes_are_better_than_the_nearest() {
+    let (module, setting) = (llama(), Setting { calibration: windows(12), ..Setting::default() });
+    let judged = &windows(16)[12..];
+    let logits = |module: &Module| -> Vec<f32> {
+        let outputs = judged.iter().flat_map(|sample| EXECUTOR.outputs(module, sample).unwrap());
+        outputs.flat_map(|(_, logits)| logits.to_f32s().unwrap()).collect()
+    };
+    let exact = logits(&module);
+    let error = |rounder: &str| {
+        let mut copy = module.clone();
+        run(&mut copy, &format!("quantize{{w=3,a=8,group=32,rounder={rounder}}}"), &setting).unwrap_or_else(|error| panic!("{error}"));
+        exact.iter().zip(logits(&copy)).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+    };
+    let nearest = error("nearest");
+    for rounder in ["descent", "gptq", "soft"] {
+        let found = error(rounder);
+        assert!(found < 0.9 * nearest, "{rounder}: {found} against {nearest}");
+    }
 }
 
 /// A checkpoint in memory that is full after a number of files.

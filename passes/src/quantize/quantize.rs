@@ -66,7 +66,7 @@ options! {
         calib: bool = true,
         /// lowest cosine of an output on the calibration data, for which the convolutions that lose most stay float; 0 is off
         keep: f64 = 0.0,
-        /// how codes are chosen: nearest needs nothing; gptq, soft and others need calibration data
+        /// how codes are chosen: nearest; or with calibration data measured, descent, gptq, soft
         rounder: String = "nearest".to_string(),
     }
 }

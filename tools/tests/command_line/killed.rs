@@ -1,6 +1,8 @@
 //! A compilation that is told to end, or is killed, leaves no output file and what was there before.
 
 use crate::desk::{Desk, deep_model};
+use mokume::driver::archive::write_npz;
+use mokume_runtime::tensor::Tensor;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
@@ -119,4 +121,29 @@ fn while_the_file_is_written() {
         }
         assert!(ended > 0, "{signal:?}: no file was being written");
     }
+}
+
+#[test]
+fn what_is_finished_is_kept_and_gives_the_same_bytes() {
+    const COMPILE: &str = "-q compile m.onnx -o m.mok --target x86-64 --calib c.npz -p quantize{w=4,a=8,group=32,rounder=measured},fuse";
+    let desk = Desk::new();
+    desk.put("m.onnx", deep_model(12, 256));
+    let values: Vec<f32> = (0..64 * 256).map(|i| (i as f32 * 0.37).sin()).collect();
+    write_npz(&desk.path("c.npz"), &[("x0".into(), Tensor::f32s(&[64, 256], &values))]).unwrap();
+    let start = Instant::now();
+    let output = desk.mokume(COMPILE);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let time = start.elapsed();
+    let complete = fs::read(desk.path("m.mok")).unwrap();
+    fs::remove_file(desk.path("m.mok")).unwrap();
+    for step in 1..5 {
+        let mut child = desk.command(&format!("{COMPILE} --checkpoint work")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        sleep(time * step / 8);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(desk.mokume(&format!("{COMPILE} --checkpoint work")).status.success());
+    assert!(fs::read(desk.path("m.mok")).unwrap() == complete);
+    let kept = fs::read_dir(desk.path("work")).unwrap().filter(|file| !file.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(kept.count(), 12);
 }

@@ -21,7 +21,7 @@ pub mod saved;
 pub mod segment;
 pub mod streams;
 
-use self::collect::{Split, collect};
+use self::collect::collect;
 use self::cuts::{Group, cuts};
 use self::outcome::Outcome;
 use self::saved::Saved;
@@ -61,68 +61,80 @@ type Done = HashMap<(ConstId, usize, bool), Outcome>;
 ///
 /// Errors  when a sample does not run, or a rounder cannot work with what it sees.
 pub fn round(module: &mut Module, job: &Job<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {
-    let (exact, samples, executor) = (module.clone(), cx.calibration.clone(), cx.executor);
+    let (exact, samples) = (module.clone(), cx.calibration.clone());
     let cuts = cuts(exact.main(), job.sites);
     if let (Some(why), Some(first)) = (&cuts.whole, job.sites.first()) {
         cx.remark(exact.main(), first.node, format!("every group of products runs the model from its inputs: {why}"));
     }
+    let streams = Streams::new(&exact, &cuts, &samples).map_err(failed)?;
     let saved = Saved::new(&exact, job, &samples, cx.checkpoint);
-    let mut streams = Streams::new(&exact, &cuts, &samples).map_err(failed)?;
-    let mut done = Done::new();
+    let mut work = Work { exact: &exact, job, streams, saved, executor: cx.executor, done: Done::new() };
     for (index, group) in cuts.groups.iter().enumerate() {
         cx.progress(index, cuts.groups.len());
-        let outcomes = match saved.load(index, group, &exact, cx)? {
-            Some(outcomes) => outcomes,
-            None => {
-                streams.advance(&exact, module, index, executor).map_err(failed)?;
-                let outcomes = round_group(&exact, job, group, &streams, &done, executor)?;
-                saved.store(index, &outcomes)?;
-                outcomes
-            }
-        };
-        let mut editor = Editor::new(module, exact.entry);
-        for (site, outcome) in group.sites.iter().zip(outcomes) {
-            if !cx.take() {
-                return Ok(());
-            }
-            (job.place)(&mut editor, site, &outcome)?;
-            outcome.remarks.iter().for_each(|why| cx.remark(exact.main(), site.node, why));
-            cx.layer(outcome.report.clone());
-            done.insert(key(site), outcome);
+        let outcomes = work.group(module, index, group, cx)?;
+        if !work.place(module, group, outcomes, cx)? {
+            break;
         }
     }
     Ok(())
 }
 
-fn key(site: &Site) -> (ConstId, usize, bool) {
-    (site.weight, site.cols, site.transposed)
+/// Rounding in progress.
+struct Work<'w> {
+    exact: &'w Module,
+    job: &'w Job<'w>,
+    streams: Streams<'w>,
+    saved: Saved<'w>,
+    executor: &'w dyn Executor,
+    done: Done,
 }
 
-/// The weights of a group in codes.
-fn round_group(
-    exact: &Module,
-    job: &Job<'_>,
-    group: &Group,
-    streams: &Streams<'_>,
-    done: &Done,
-    executor: &dyn Executor,
-) -> Result<Vec<Outcome>, PassError> {
-    let mut split: Option<Vec<Split>> = None;
-    let mut outcomes: Vec<Outcome> = vec![];
-    for site in &group.sites {
-        let shared = group.sites.iter().zip(&outcomes).find(|(other, _)| key(other) == key(site)).map(|(_, outcome)| outcome);
-        if let Some(outcome) = done.get(&key(site)).or(shared) {
-            let outcome = outcome.clone().renamed(exact.main(), site);
-            outcomes.push(outcome);
-            continue;
+impl Work<'_> {
+    /// The weights of a group in codes: from the checkpoint, else rounded for what the group reads.
+    fn group(&mut self, module: &Module, index: usize, group: &Group, cx: &mut PassContext<'_>) -> Result<Vec<Outcome>, PassError> {
+        if let Some(outcomes) = self.saved.load(index, group, self.exact, cx)? {
+            return Ok(outcomes);
         }
-        let split = match &split {
-            Some(split) => split,
-            None => split.insert(collect(exact, group, streams, &|site| (job.activations)(site), executor)?),
-        };
-        outcomes.push(Outcome::best(exact, site, split, job)?);
+        self.streams.advance(self.exact, module, index, self.executor).map_err(failed)?;
+        let outcomes = self.round(group)?;
+        self.saved.store(index, &outcomes)?;
+        Ok(outcomes)
     }
-    Ok(outcomes)
+
+    fn round(&self, group: &Group) -> Result<Vec<Outcome>, PassError> {
+        let (mut moments, mut fresh) = (None, Done::new());
+        for site in &group.sites {
+            if self.done.contains_key(&key(site)) || fresh.contains_key(&key(site)) {
+                continue;
+            }
+            let splits = match &moments {
+                Some(splits) => splits,
+                None => moments.insert(collect(self.exact, group, &self.streams, self.job.activations, self.executor)?),
+            };
+            fresh.insert(key(site), Outcome::best(self.exact, site, splits, self.job)?);
+        }
+        let outcome = |site: &Site| Some(fresh.get(&key(site)).or(self.done.get(&key(site)))?.clone().renamed(self.exact.main(), site));
+        Ok(group.sites.iter().filter_map(outcome).collect())
+    }
+
+    /// Puts the weights of a group into the graph; false when no more edits may be made.
+    fn place(&mut self, module: &mut Module, group: &Group, outcomes: Vec<Outcome>, cx: &mut PassContext<'_>) -> Result<bool, PassError> {
+        let mut editor = Editor::new(module, self.exact.entry);
+        for (site, outcome) in group.sites.iter().zip(outcomes) {
+            if !cx.take() {
+                return Ok(false);
+            }
+            (self.job.place)(&mut editor, site, &outcome)?;
+            outcome.remarks.iter().for_each(|why| cx.remark(self.exact.main(), site.node, why));
+            cx.layer(outcome.report.clone());
+            self.done.insert(key(site), outcome);
+        }
+        Ok(true)
+    }
+}
+
+fn key(site: &Site) -> (ConstId, usize, bool) {
+    (site.weight, site.cols, site.transposed)
 }
 
 /// The number that a term is, in `executor`'s arithmetic.

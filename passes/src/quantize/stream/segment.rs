@@ -3,7 +3,7 @@
 use crate::executor::Executor;
 use mokume_ir::constant::Constant;
 use mokume_ir::edit::Editor;
-use mokume_ir::graph::{Graph, Module};
+use mokume_ir::graph::{Graph, Module, Use};
 use mokume_ir::ids::{NodeId, ValueId};
 use mokume_ir::op::Op;
 use mokume_ir::order::order;
@@ -17,7 +17,7 @@ pub fn port(value: ValueId) -> String {
 /// The part of the entry function of `module` that computes `wanted` from `given`.
 ///
 /// Inputs and outputs are called as [`port`] says. Constants are shared, provenance is kept, nodes that read nothing but constants
-/// are evaluated, so that weights are decoded once and not for every run.
+/// are evaluated, so that weights are decoded once and not for every run; nodes that compute the same are one.
 ///
 /// Errors  naming a value that does not follow from `given`.
 pub fn segment(module: &Module, given: &[ValueId], wanted: &[ValueId], executor: &dyn Executor) -> Result<Module, String> {
@@ -73,11 +73,24 @@ impl Writer<'_> {
             }
             return Ok(());
         }
-        let types = node.outputs.iter().map(|&output| self.graph.ty(output).clone()).collect();
-        let copy = self.editor.insert_typed(node.op.clone(), &inputs, types, node.loc.clone());
+        let copy = match self.same(&node.op, &inputs) {
+            Some(copy) => copy,
+            None => {
+                let types = node.outputs.iter().map(|&output| self.graph.ty(output).clone()).collect();
+                self.editor.insert_typed(node.op.clone(), &inputs, types, node.loc.clone())
+            }
+        };
         let outputs = self.editor[copy].outputs.clone();
         self.renamed.extend(node.outputs.iter().copied().zip(outputs));
         Ok(())
+    }
+    /// The copy of a node that computes the same, such as activations rounded for another product.
+    fn same(&self, op: &Op, inputs: &[ValueId]) -> Option<NodeId> {
+        let reads = |usage: &Use| match *usage {
+            Use::Operand(id, 0) => Some(id).filter(|&id| self.editor[id].op == *op && self.editor[id].inputs[..] == *inputs),
+            _ => None,
+        };
+        self.editor[*inputs.first()?].uses.iter().find_map(reads)
     }
     fn renamed(&mut self, value: ValueId) -> Result<ValueId, String> {
         if let Some(&renamed) = self.renamed.get(&value) {
