@@ -15,9 +15,10 @@ pub struct LayerReport {
     pub bits: u8,
     /// How its weights were rounded.
     pub rounder: String,
-    /// Squared error of the outputs over squared outputs of the float model, on the samples that it was rounded for.
+    /// Squared error of the outputs over squared outputs of the float model, on the samples that it was rounded for: all of them.
     pub loss: f64,
-    /// The same on samples that were held out; none when there are too few samples.
+    /// The same on samples that were held out, rounded for the others by the same way or its quicker scout; none when there are too
+    /// few samples.
     pub heldout: Option<f64>,
 }
 

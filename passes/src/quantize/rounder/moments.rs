@@ -53,6 +53,19 @@ impl Moments {
         self.tokens += tokens as f64;
         Ok(())
     }
+    /// With the tokens of `other`, which are of the same layer.
+    pub fn plus(mut self, other: &Moments) -> Self {
+        let add = |sum: &mut [f64], other: &[f64]| sum.iter_mut().zip(other).for_each(|(sum, x)| *sum += x);
+        add(&mut self.c, &other.c);
+        add(&mut self.mean, &other.mean);
+        if let (Some(float), Some(other)) = (&mut self.float, &other.float) {
+            add(&mut float.cross, &other.cross);
+            add(&mut float.own, &other.own);
+            add(&mut float.mean, &other.mean);
+        }
+        self.tokens += other.tokens;
+        self
+    }
     /// Refuses sizes that disagree and numbers that are not finite.
     pub fn check(&self) -> Result<(), RoundError> {
         let square = self.k * self.k;

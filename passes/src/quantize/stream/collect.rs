@@ -18,10 +18,12 @@ const ROWS: usize = 512;
 
 /// Moments of one part of the channels.
 pub struct Split {
-    /// Of the samples to round for.
+    /// Of the samples that ways to round are tried on.
     pub train: Moments,
-    /// Of those held out; none when there are too few.
+    /// Of those held out, by which ways are judged; none when there are too few.
     pub heldout: Option<Moments>,
+    /// Of all samples, where some are held out: the way that was chosen rounds for them.
+    pub all: Option<Moments>,
 }
 
 /// The moments of every part of what `group` reads: floats as they are, against activations as they will be.
@@ -37,7 +39,7 @@ pub fn collect(
     let (site, samples) = (&group.sites[0], streams.samples());
     let cols = site.cols;
     let holds_out = (0..samples).any(|sample| is_held_out(sample, samples));
-    let empty = || Split { train: Moments::new(cols, true), heldout: holds_out.then(|| Moments::new(cols, true)) };
+    let empty = || Split { train: Moments::new(cols, true), heldout: holds_out.then(|| Moments::new(cols, true)), all: None };
     let mut splits: Vec<Split> = (0..group.view.parts()).map(|_| empty()).collect();
     let term = activations(site);
     let fixed = exact.main().constant(group.x).map(|id| &exact.constants[id]);
@@ -55,6 +57,9 @@ pub fn collect(
             let held = if is_held_out(sample, samples) { split.heldout.as_mut() } else { None };
             add(held.unwrap_or(&mut split.train), &read, &float).map_err(|why| why.at(exact.main()[site.node].loc.to_string()))?;
         }
+    }
+    for split in &mut splits {
+        split.all = split.heldout.as_ref().map(|heldout| split.train.clone().plus(heldout));
     }
     Ok(splits)
 }

@@ -5,7 +5,8 @@
 //! taken in both, a rounder chooses codes for the group's weights, and both go on, one through the float products and the other
 //! through the rounded ones. So every product is rounded for the inputs that it will see, errors of all earlier ones included.
 //!
-//! Every fourth sample is held out: of several rounders the one whose weights do best there is taken, product by product.
+//! Every fourth sample is held out at first: of several rounders the one whose weights do best there is taken, product by product,
+//! and rounds for all samples.
 //!
 //! Memory  two sets of live values at one cut for all samples, beside one part of the model and the moments of one group.
 //! Time    two runs of the calibration data up to the last product, whatever the number of groups. Groups that a checkpoint holds

@@ -84,19 +84,24 @@ fn name(graph: &Graph, site: &Site) -> String {
     node.loc.first().map_or_else(|| format!("{} {}", node.op.name(), site.node), str::to_string)
 }
 
-/// What the rounder gives whose scout does best.
+/// What the rounder gives for all samples that does best, or whose scout does, on those held out when it has seen only the others.
 fn best_of(weight: &Weight<'_>, split: &Split, job: &Job<'_>) -> Result<Candidate, Diagnostic> {
-    let mut best: Option<(f64, usize)> = None;
-    for (index, rounder) in job.rounders.iter().enumerate().filter(|_| job.rounders.len() > 1) {
+    let mut best: Option<(Candidate, &dyn Rounder)> = None;
+    for rounder in job.rounders {
         let scout = rounder.scout();
-        let score = tried(weight, split, scout.as_deref().unwrap_or(&**rounder), &job.format)?.score();
-        if best.is_none_or(|best| score < best.0) {
-            best = Some((score, index));
+        let tried = tried(weight, split, scout.as_deref().unwrap_or(&**rounder), &job.format)?;
+        if best.as_ref().is_none_or(|(best, _)| tried.score() < best.score()) {
+            best = Some((tried, &**rounder));
         }
     }
-    let chosen = job.rounders.get(best.map_or(0, |best| best.1));
-    let chosen = chosen.ok_or_else(|| Diagnostic::input("quantize::rounder", "there is no way to round"))?;
-    tried(weight, split, &**chosen, &job.format)
+    let (tried, chosen) = best.ok_or_else(|| Diagnostic::input("quantize::rounder", "there is no way to round"))?;
+    match &split.all {
+        None if chosen.scout().is_none() => Ok(tried),
+        all => {
+            let rounded = chosen.round(weight, all.as_ref().unwrap_or(&split.train), &job.format)?;
+            Ok(Candidate { rounded, rounder: chosen.name(), heldout: tried.heldout })
+        }
+    }
 }
 
 fn tried(weight: &Weight<'_>, split: &Split, rounder: &dyn Rounder, format: &Format) -> Result<Candidate, Diagnostic> {
