@@ -144,6 +144,7 @@ fn what_is_finished_is_kept_and_gives_the_same_bytes() {
     }
     assert!(desk.mokume(&format!("{COMPILE} --checkpoint work")).status.success());
     assert!(fs::read(desk.path("m.mok")).unwrap() == complete);
-    let kept = fs::read_dir(desk.path("work")).unwrap().filter(|file| !file.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+    let kept =
+        fs::read_dir(desk.path("work")).unwrap().filter(|file| !file.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
     assert_eq!(kept.count(), 12);
 }
