@@ -1,7 +1,7 @@
 //! Writes composites out in elementary ops: the inverse of the recognizers.
 //!
 //! Before  %1 = rms_norm %0, @g {axis = 2, epsilon = 1e-5}
-//! After   %1 = mul %0, %0 ; %2 = reduce %1 {kind = mean, axes = [2], …} ; %3 = add %2, 1e-5 ; %4 = rsqrt %3 ; %5 = mul %0, %4 ;
+//! After   %1 = mul %0, %0 ; %2 = reduce %1 {kind = mean, …} ; %3 = add %2, 1e-5 ; %4 = rsqrt %3 ; %5 = mul %0, %4 ;
 //!         %6 = mul %5, @g
 //!
 //! Legal when  ranks are known, and the sizes that shapes are made of follow from those of the inputs.
