@@ -1,8 +1,7 @@
 //! Exact rewrites on real models: after each, alone and together, outputs are those of onnxruntime within 1e-4; where one does
 //! not apply it says why.
 //!
-//! The small models are in every run. The exports of SmolLM2, each of some 540 MB, are in
-//! `cargo test --release -p mokume-tests --test rewrites -- --ignored`. What is not there is skipped aloud.
+//! `tools/setup models` gets the small models, `tools/setup llm` the exports of SmolLM2. What is not there is skipped aloud.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use mokume_passes::manager::{PassReport, PipelineReport};
@@ -63,15 +62,17 @@ fn residual_network() {
 }
 
 #[test]
-#[ignore = "half a gigabyte of weights per model"]
 fn every_export_of_a_language_model() {
     let written: &[(&str, Expect)] = &[
         ("fold-norm", All(61)),
+        ("center-norm", All(0)),
+        ("smooth", All(90)),
+        ("smooth{exact=false,search=true,values=true,keys=true}", All(150)),
         ("rotate", Part(60, &["with a gain per channel: run fold-norm first"])),
         ("fold-norm,rotate{r3=true}", All(91)),
     ];
     ["smollm2_ts", "smollm2_past", "smollm2_dynamo"].iter().for_each(|name| check(name, written));
-    check("smollm2_rot", &[("fold-norm", All(0)), ("rotate{r3=true,seed=3}", All(91))]);
+    check("smollm2_rot", &[("fold-norm", All(0)), ("smooth", All(90)), ("rotate{r3=true,seed=3}", All(91))]);
 }
 
 fn check(name: &str, rewrites: &[(&str, Expect)]) {

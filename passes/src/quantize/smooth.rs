@@ -254,7 +254,7 @@ fn column_peaks(editor: &Editor<'_>, group: &Group) -> Vec<f32> {
 }
 
 /// Largest magnitude per column of a weight.
-fn columns(constant: &Constant, site: &Site) -> Vec<f32> {
+pub(super) fn columns(constant: &Constant, site: &Site) -> Vec<f32> {
     let numbers = constant.to_f32s().unwrap_or_default();
     let mut peaks = vec![0f32; site.cols];
     match site.transposed {

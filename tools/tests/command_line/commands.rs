@@ -20,10 +20,6 @@ fn stdout(output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn json(desk: &Desk, line: &str) -> Value {
-    serde_json::from_str(&stdout(desk.mokume(line))).unwrap()
-}
-
 #[test]
 fn a_model_runs_alike_in_every_form() {
     let desk = desk();
@@ -33,7 +29,7 @@ fn a_model_runs_alike_in_every_form() {
     stdout(desk.mokume("-q run m.gir --input x=@x.npy --outputs from_gir.npz"));
     let y = npy::read(&fs::read(desk.path("from_mok/y.npy")).unwrap()).unwrap();
     assert_eq!(y.dims(), [2, 32]);
-    assert_eq!(json(&desk, "--json compare m.gir m.mok -i x=@x.npy --max-error 0")["outputs"][0]["cosine"], 1.0);
+    assert_eq!(desk.json("--json compare m.gir m.mok -i x=@x.npy --max-error 0")["outputs"][0]["cosine"], 1.0);
     assert!(desk.path("steps/01-canonicalize.gir").exists());
     assert_eq!(desk.names(), ["from_gir.npz", "from_mok", "m.gir", "m.mok", "m.safetensors", "model.onnx", "steps", "x.npy"]);
 }
@@ -42,8 +38,8 @@ fn a_model_runs_alike_in_every_form() {
 fn measured_kernels_are_chosen_and_said_to_be_measured() {
     let desk = desk();
     desk.put("tuning.txt", "sm_80 w4a8s_x1_g32 32x64 1 integer 8 1 2 1 1 4 3 2 # fast\n");
-    let compiled = json(&desk, "--json compile model.onnx -o m.mok --preset llm-w4a8 --target x86-64,sm_80 --tuning tuning.txt");
-    let inspected = json(&desk, "--json inspect m.mok");
+    let compiled = desk.json("--json compile model.onnx -o m.mok --preset llm-w4a8 --target x86-64,sm_80 --tuning tuning.txt");
+    let inspected = desk.json("--json inspect m.mok");
     assert_eq!(compiled["device"], inspected["device"]);
     assert_eq!((&inspected["device"][0]["measured"], &inspected["device"][0]["cost_model"]), (&1.into(), &5.into()));
     let first = &inspected["device"][0]["kernels"][0];
@@ -55,28 +51,28 @@ fn measured_kernels_are_chosen_and_said_to_be_measured() {
 #[test]
 fn results_are_json_when_asked_for() {
     let desk = desk();
-    let compiled = json(&desk, "--json compile model.onnx -o m.mok --preset w4a8");
+    let compiled = desk.json("--json compile model.onnx -o m.mok --preset w4a8");
     assert!(compiled["bytes_out"].is_u64() && compiled["kernels"].is_array(), "{compiled}");
-    let ran = json(&desk, "--json run m.mok --random --dim rows=3 --repeat 2 --profile --trace trace.json");
+    let ran = desk.json("--json run m.mok --random --dim rows=3 --repeat 2 --profile --trace trace.json");
     assert_eq!(ran["outputs"][0]["shape"], serde_json::json!([3, 32]));
     assert!(ran["median_ms"].is_number() && ran["ops"][0]["ms"].is_number(), "{ran}");
     let trace: Value = serde_json::from_slice(&fs::read(desk.path("trace.json")).unwrap()).unwrap();
     assert!(trace["traceEvents"].as_array().is_some_and(|events| !events.is_empty()));
-    assert_eq!(json(&desk, "inspect --json m.mok")["weight_matmuls"], 1);
-    assert_eq!(json(&desk, "inspect --json --canonical model.onnx")["inputs"][0][0], "x");
-    assert!(json(&desk, "passes --json")["presets"].is_array());
-    assert!(json(&desk, "doctor --json").is_array());
-    assert!(json(&desk, "--json compare model.onnx m.mok --random --per-layer")["layers"].is_array());
+    assert_eq!(desk.json("inspect --json m.mok")["weight_matmuls"], 1);
+    assert_eq!(desk.json("inspect --json --canonical model.onnx")["inputs"][0][0], "x");
+    assert!(desk.json("passes --json")["presets"].is_array());
+    assert!(desk.json("doctor --json").is_array());
+    assert!(desk.json("--json compare model.onnx m.mok --random --per-layer")["layers"].is_array());
 }
 
 #[test]
 fn speed_is_measured_against_the_memory() {
     let desk = desk();
     stdout(desk.mokume("-q compile model.onnx -o m.mok --preset w4a8"));
-    let model = json(&desk, "-q --json bench m.mok --time 0 --profile");
+    let model = desk.json("-q --json bench m.mok --time 0 --profile");
     assert!(model["run_ms"]["median"].as_f64() > Some(0.0) && model["read_gbps"].as_f64() > Some(0.0), "{model}");
     assert!(model["weight_bytes"].as_u64() >= Some(1024) && model["ops"][0]["ms"].is_number(), "{model}");
-    let kernels = json(&desk, "-q --json bench --kernels --shapes 64x128 --pairs w4a8,w3a8 --rows 1,20 --time 0");
+    let kernels = desk.json("-q --json bench --kernels --shapes 64x128 --pairs w4a8,w3a8 --rows 1,20 --time 0");
     let rows = kernels["kernels"].as_array().unwrap();
     assert_eq!(
         rows.iter().map(|row| (row["m"].as_u64(), row["w"].as_u64())).collect::<Vec<_>>(),
@@ -100,7 +96,7 @@ fn kernels_are_chosen_as_they_were_measured() {
     let measured: String = products.iter().map(|product| format!("avx512 {product} 64x64 1 planes 1.5\n")).collect();
     desk.put("planes", measured);
     let kernels = |options: &str| {
-        let compiled = json(&desk, &format!("-q --json compile model.onnx -o m.mok --preset w4a8 {options}"));
+        let compiled = desk.json(&format!("-q --json compile model.onnx -o m.mok --preset w4a8 {options}"));
         compiled["kernels"].as_array().unwrap().iter().map(|kernel| kernel.as_str().unwrap().to_string()).collect::<Vec<_>>()
     };
     let (by_model, by_table) = (kernels(""), kernels("--tuning planes"));

@@ -5,10 +5,21 @@ use mokume_frontends::onnx::proto::*;
 use mokume_runtime::npy;
 use mokume_runtime::tensor::Tensor;
 use prost::Message;
+use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use tempfile::TempDir;
+
+/// Runs every line; one snapshot with all that was said.
+macro_rules! check {
+    ($name:literal, $desk:expr, [$($line:expr),+ $(,)?]) => {
+        let reports = [$($desk.report($line)),+];
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!($name, reports.join("\n"));
+        });
+    };
+}
 
 const F32: i32 = 1;
 
@@ -48,6 +59,12 @@ impl Desk {
     /// Runs `mokume` here.
     pub fn mokume(&self, line: &str) -> Output {
         self.command(line).output().unwrap()
+    }
+    /// What a command that works prints as JSON.
+    pub fn json(&self, line: &str) -> Value {
+        let output = self.mokume(line);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
     }
     /// Runs `mokume` here: the command, its exit code, and what it said.
     pub fn report(&self, line: &str) -> String {

@@ -20,16 +20,6 @@ fn desk() -> Desk {
     desk
 }
 
-/// Runs every line; one snapshot with all that was said.
-macro_rules! check {
-    ($name:literal, $desk:expr, [$($line:expr),+ $(,)?]) => {
-        let reports = [$($desk.report($line)),+];
-        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!($name, reports.join("\n"));
-        });
-    };
-}
-
 #[test]
 fn files_that_are_missing_or_of_no_known_kind() {
     let desk = desk();

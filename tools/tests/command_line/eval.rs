@@ -34,32 +34,17 @@ fn desk() -> Desk {
     desk
 }
 
-fn json(desk: &Desk, line: &str) -> Value {
-    let output = desk.mokume(line);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-macro_rules! check {
-    ($name:literal, $desk:expr, [$($line:expr),+ $(,)?]) => {
-        let reports = [$($desk.report($line)),+];
-        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!($name, reports.join("\n"));
-        });
-    };
-}
-
 #[test]
 fn perplexity_is_the_same_in_every_form() {
     let desk = desk();
     let repeated = (2.0f64.exp() + 3.0).ln() - 2.0;
     let line = "-q --json eval ppl lm.gir --text text.txt --tokenizer tokenizer.json --window 3 --windows 0 --bos none";
-    let score = json(&desk, line);
+    let score = desk.json(line);
     assert_eq!((&score["tokens"], &score["text_tokens"], &score["bos"]), (&8.into(), &13.into(), &Value::Null));
     assert!((score["windows"][0].as_f64().unwrap() - repeated).abs() < 1e-12, "{score}");
     assert!((score["nats_per_token"].as_f64().unwrap() - repeated - 0.5).abs() < 1e-12, "{score}");
     assert!(desk.mokume("-q compile lm.gir -o lm.mok").status.success());
-    assert_eq!(json(&desk, &line.replace("lm.gir", "lm.mok"))["windows"], score["windows"]);
+    assert_eq!(desk.json(&line.replace("lm.gir", "lm.mok"))["windows"], score["windows"]);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The program `mokume` as its user meets it: what it says, and what it leaves behind.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[macro_use]
+mod desk;
+
 mod calibration;
 mod commands;
-mod desk;
 mod errors;
 mod eval;
 #[cfg(unix)]

@@ -29,12 +29,12 @@ pub fn matmul(node: &Seen<'_>, op: &Matmul) -> Result<Parts, String> {
 /// A transposed convolution for the input; for the filters a convolution of inputs with gradients.
 pub fn conv(node: &Seen<'_>, op: &Conv) -> Result<Parts, String> {
     let (dims, filters, g) = (node.dims(0)?, node.dims(1)?, node.g()?);
-    let window =
-        Window { strides: &op.strides, dilations: &op.dilations, pads: pads(op.auto_pad, &op.pads, filters.len() - 2)?, groups: op.groups };
+    let pads = pads(op.auto_pad, &op.pads, filters.len() - 2)?;
+    let window = Window { strides: &op.strides, dilations: &op.dilations, pads: &pads, groups: op.groups };
     let back = ConvTranspose {
         strides: op.strides.clone(),
         dilations: op.dilations.clone(),
-        pads: window.pads.clone(),
+        pads: pads.clone(),
         auto_pad: AutoPad::Explicit,
         output_padding: window.left_over(&dims[2..], &filters[2..])?,
         output_shape: vec![],
@@ -42,7 +42,7 @@ pub fn conv(node: &Seen<'_>, op: &Conv) -> Result<Parts, String> {
     };
     let input = apply(back, [g.clone(), node.x(1)]);
     let filter = window.filters(&node.x(0), &dims, &g, &node.out_dims()?, &filters)?;
-    Ok(vec![Some(input), Some(filter), bias(node, &g)?].into_iter().take(node.node.inputs.len()).collect())
+    with_bias(node, input, filter, &g)
 }
 
 /// A convolution for the input; the filters are found as those of a convolution in the other direction.
@@ -51,18 +51,18 @@ pub fn conv_transpose(node: &Seen<'_>, op: &ConvTranspose) -> Result<Parts, Stri
         return Err("its padding follows from its output".into());
     }
     let (dims, filters, g) = (node.dims(0)?, node.dims(1)?, node.g()?);
-    let window =
-        Window { strides: &op.strides, dilations: &op.dilations, pads: pads(op.auto_pad, &op.pads, filters.len() - 2)?, groups: op.groups };
+    let pads = pads(op.auto_pad, &op.pads, filters.len() - 2)?;
+    let window = Window { strides: &op.strides, dilations: &op.dilations, pads: &pads, groups: op.groups };
     let back = Conv {
         strides: op.strides.clone(),
         dilations: op.dilations.clone(),
-        pads: window.pads.clone(),
+        pads: pads.clone(),
         auto_pad: AutoPad::Explicit,
         groups: op.groups,
     };
     let input = apply(back, [g.clone(), node.x(1)]);
     let filter = window.filters(&g, &node.out_dims()?, &node.x(0), &dims, &filters)?;
-    Ok(vec![Some(input), Some(filter), bias(node, &g)?].into_iter().take(node.node.inputs.len()).collect())
+    with_bias(node, input, filter, &g)
 }
 
 /// Explicit paddings.
@@ -74,20 +74,21 @@ pub fn pads(auto_pad: AutoPad, pads: &[i64], axes: usize) -> Result<Vec<i64>, St
     }
 }
 
-/// The sum over everything but channels.
-fn bias(node: &Seen<'_>, g: &Expr) -> Result<Option<Expr>, String> {
-    if node.node.inputs.len() < 3 {
-        return Ok(None);
+/// The parts of input and filters, and for a bias the sum over everything but channels.
+fn with_bias(node: &Seen<'_>, input: Expr, filter: Expr, g: &Expr) -> Result<Parts, String> {
+    let mut parts = vec![Some(input), Some(filter)];
+    if node.node.inputs.len() > 2 {
+        let rank = node.out_dims()?.len();
+        parts.push(Some(g.sum((0..rank).filter(|&axis| axis != 1)).reshape(&node.dims(2)?)));
     }
-    let rank = node.out_dims()?.len();
-    Ok(Some(g.sum((0..rank).filter(|&axis| axis != 1)).reshape(&node.dims(2)?)))
+    Ok(parts)
 }
 
 /// How windows lie on an image.
 struct Window<'w> {
     strides: &'w [i64],
     dilations: &'w [i64],
-    pads: Vec<i64>,
+    pads: &'w [i64],
     groups: i64,
 }
 
@@ -120,7 +121,7 @@ impl Window<'_> {
         Conv {
             strides: self.dilations.to_vec(),
             dilations: self.strides.to_vec(),
-            pads: self.pads.clone(),
+            pads: self.pads.to_vec(),
             auto_pad: AutoPad::Explicit,
             groups,
         }

@@ -123,14 +123,16 @@ impl Abq {
                 .into()),
         }
     }
-    fn activation_levels(&self) -> Levels {
-        Levels::from_name(&self.a_levels).unwrap_or(Levels::Unsigned)
+    /// What a product reads of `x`: its rows in codes, unless activations stay float.
+    fn activations(&self, x: impl Into<Term>) -> Term {
+        if self.a >= 16 {
+            return x.into();
+        }
+        let levels = Levels::from_name(&self.a_levels).unwrap_or(Levels::Unsigned);
+        let to = QuantType { bits: self.a, levels, granularity: Granularity::Row, zero_point: levels == Levels::Unsigned };
+        apply(Dequantize {}, [apply(Quantize { to }, [x.into()])])
     }
-    /// The largest code.
-    fn top(&self) -> f64 {
-        self.steps()
-    }
-    /// Steps between the smallest level and the largest.
+    /// Steps between the smallest level and the largest, which is also the largest code.
     fn steps(&self) -> f64 {
         let levels = 1u32 << self.w;
         f64::from(if self.balance { levels } else { levels - 1 })
@@ -155,18 +157,10 @@ impl Abq {
             editor.set_operand(norm, 1, gain);
         }
         for (site, weight) in block.sites().iter().zip(&trained.weights) {
-            let product = apply(Matmul { transpose_a: false, transpose_b: true }, [self.activations(site), self.weight(site, weight)]);
+            let product = apply(Matmul { transpose_a: false, transpose_b: true }, [self.activations(site.x), self.weight(site, weight)]);
             term::replace(editor, site.node, product)?;
         }
         Ok(())
-    }
-    fn activations(&self, site: &Site) -> Term {
-        if self.a >= 16 {
-            return site.x.into();
-        }
-        let levels = self.activation_levels();
-        let to = QuantType { bits: self.a, levels, granularity: Granularity::Row, zero_point: levels == Levels::Unsigned };
-        apply(Dequantize {}, [apply(Quantize { to }, [site.x])])
     }
     fn weight(&self, site: &Site, [codes, scales, zeros]: &[Vec<f32>; 3]) -> Term {
         let codes: Vec<u8> = codes.iter().map(|&code| code as u8).collect();

@@ -4,8 +4,7 @@
 
 use super::blocks::Block;
 use crate::quantize::sites::Site;
-use crate::quantize::smooth::raise;
-use crate::quantize::weights::{Matrix, read_rows};
+use crate::quantize::smooth::{columns, raise};
 use mokume_ir::constant::Constant;
 use mokume_ir::edit::Editor;
 
@@ -35,13 +34,7 @@ impl Peaks {
             seen.iter().for_each(|tensors| raise(&mut peaks, &tensors[index].to_f32s().unwrap_or_default()));
             peaks
         };
-        let columns = |site: &Site| {
-            let constant = &editor.module().constants[site.weight];
-            let matrix = Matrix { constant, rows: site.rows, cols: site.cols, taps: 1, transposed: site.transposed };
-            let mut peaks = vec![0f32; site.cols];
-            raise(&mut peaks, &read_rows(matrix, 0, site.rows));
-            peaks
-        };
+        let columns = |site: &Site| columns(&editor.module().constants[site.weight], site);
         Peaks {
             alpha,
             qkv: largest(0, &block.q),

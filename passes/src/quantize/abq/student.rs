@@ -10,12 +10,12 @@ use super::peaks::Peaks;
 use crate::grad::expr::{Builder, Expr, apply};
 use crate::pass::PassError;
 use crate::quantize::sites::Site;
+use crate::term;
 use mokume_ir::attr::Ints;
 use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::ids::{NodeId, ValueId};
-use mokume_ir::op::{Concat, Dequantize, Quantize, Reduce, ReduceKind, UnaryKind};
-use mokume_ir::quant::{Granularity, Levels, QuantType};
+use mokume_ir::op::{Concat, Reduce, ReduceKind, UnaryKind};
 use mokume_ir::types::{Elem, Shape, Type};
 
 /// Smallest and largest scale of a group.
@@ -175,20 +175,10 @@ impl Student<'_, '_> {
             weight = weight + correction;
         }
         let rounded = self.rounded(index, site, &weight)?;
-        let x = self.activations(site.x);
-        let product = x.matmul(&rounded, (false, true));
         let loc = self.editor[site.node].loc.clone();
+        let x: Expr = term::build(self.editor, self.options.activations(site.x), &loc)?.into();
+        let product = x.matmul(&rounded, (false, true));
         Ok(Builder::new(self.editor, Elem::F32, loc).rewrite(site.node, &product)?)
-    }
-
-    /// The activations as the runtime will round them.
-    fn activations(&self, x: ValueId) -> Expr {
-        if self.options.a >= 16 {
-            return x.into();
-        }
-        let levels = self.options.activation_levels();
-        let to = QuantType { bits: self.options.a, levels, granularity: Granularity::Row, zero_point: levels == Levels::Unsigned };
-        apply(Dequantize {}, [apply(Quantize { to }, [x.into()])])
     }
 
     fn rounded(&mut self, index: usize, site: &Site, weight: &Expr) -> Result<Expr, PassError> {
@@ -210,7 +200,7 @@ impl Student<'_, '_> {
         let zero = ((-low / scale.clone()).max(-1e4).min(1e4) + 0.5).unary(UnaryKind::Floor);
         let zero: Expr = self.value(&zero)?.into();
         let level = (grouped / scale.clone()).unary(UnaryKind::Round) + zero.clone();
-        let codes = self.value(&level.max(0.0).min(self.options.top()))?;
+        let codes = self.value(&level.max(0.0).min(self.options.steps()))?;
         let result = [codes, self.value(&scale)?, self.value(&zero)?];
         self.results.push(result);
         Ok(((Expr::from(codes) - zero) * scale).reshape(&[site.rows, site.cols].map(Dim::from)))
