@@ -6,6 +6,7 @@ Nothing is sampled, logits are computed for the last token alone, the context is
 import random
 import time
 
+import numpy as np
 from llama_cpp import llama_cpp as low
 
 BATCH, MICRO_BATCH = 2048, 512
@@ -60,6 +61,22 @@ class Model:
         if low.llama_decode(context, low.llama_batch_get_one(array, len(tokens))):
             raise RuntimeError("llama_decode fails")
         low.llama_synchronize(context)
+
+    def losses(self, tokens):
+        """Nats of every token but the first, given those before it."""
+        context, size = self.contexts[0], low.llama_vocab_n_tokens(self.vocabulary)
+        low.llama_memory_clear(low.llama_get_memory(context), True)
+        batch = low.llama_batch_init(len(tokens), 0, 1)
+        batch.n_tokens = len(tokens)
+        for at, token in enumerate(tokens):
+            batch.token[at], batch.pos[at], batch.logits[at] = token, at, 1
+            batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
+        if low.llama_decode(context, batch):
+            raise RuntimeError("llama_decode fails")
+        logits = np.ctypeslib.as_array(low.llama_get_logits(context), (len(tokens), size))[:-1].astype(np.float64)
+        low.llama_batch_free(batch)
+        peaks = logits.max(axis=1)
+        return peaks + np.log(np.exp(logits - peaks[:, None]).sum(axis=1)) - logits[np.arange(len(tokens) - 1), tokens[1:]]
 
     def continuation(self, tokens, count):
         """The likeliest next tokens."""

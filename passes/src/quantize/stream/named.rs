@@ -3,36 +3,37 @@
 use crate::quantize::rounder::{Method, Nearest, Recipe, Rounder, Soft};
 use mokume_ir::diag::{Diagnostic, nearest};
 
-/// Ways to round that need calibration data.
-type Rounders = Vec<Box<dyn Rounder>>;
-
-/// A name, and the ways to round among which every product takes the best.
-type Row = (&'static str, fn() -> Rounders);
-
-/// Every name.
-const NAMES: &[Row] = &[
-    ("nearest", Vec::new),
-    ("measured", || vec![Box::new(Nearest {})]),
-    ("descent", || ways(Method::Descent)),
-    ("gptq", || ways(Method::Gptq)),
-    ("soft", || ways(Method::Soft(Soft::default()))),
+/// Every name, and how codes are chosen.
+const NAMES: &[(&str, Option<Method>)] = &[
+    ("nearest", None),
+    ("measured", Some(Method::Nearest)),
+    ("descent", Some(Method::Descent)),
+    ("gptq", Some(Method::Gptq)),
+    ("soft", Some(Method::Soft(Soft::DEFAULT))),
 ];
 
-fn ways(method: Method) -> Rounders {
-    Recipe::ways(method).into_iter().map(|recipe| Box::new(recipe) as Box<dyn Rounder>).collect()
-}
-
-/// The ways to round called `name`; none for rounding to nearest, which needs no calibration data.
+/// The ways to round called `name`, among which every product takes the best; none for rounding to nearest, which needs no
+/// calibration data. Without `retarget` none aims at the float model; scales are fitted to codes `refits` times.
 ///
 /// Errors  `quantize::rounder` when there is no such name.
-pub fn rounders(name: &str) -> Result<Rounders, Diagnostic> {
-    if let Some((_, make)) = NAMES.iter().find(|row| row.0 == name) {
-        return Ok(make());
+pub fn rounders(name: &str, retarget: bool, refits: usize) -> Result<Vec<Box<dyn Rounder>>, Diagnostic> {
+    match NAMES.iter().find(|row| row.0 == name).ok_or_else(|| unknown(name))?.1 {
+        None => Ok(vec![]),
+        Some(Method::Nearest) => Ok(vec![Box::new(Nearest {})]),
+        Some(method) => Ok(ways(method, retarget, refits)),
     }
+}
+
+fn ways(method: Method, retarget: bool, refits: usize) -> Vec<Box<dyn Rounder>> {
+    let ways = Recipe::ways(method).into_iter().filter(|way| retarget || !way.retarget);
+    ways.map(|way| Box::new(Recipe { refits, ..way }) as Box<dyn Rounder>).collect()
+}
+
+fn unknown(name: &str) -> Diagnostic {
     let names = || NAMES.iter().map(|row| row.0);
     let error = Diagnostic::input("quantize::rounder", format!("option `rounder` of pass `quantize` does not know `{name}`"));
-    Err(match nearest(name, names()) {
+    match nearest(name, names()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error.help(format!("rounders are {}", names().collect::<Vec<_>>().join(", "))),
-    })
+    }
 }

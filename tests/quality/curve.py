@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""File bytes against perplexity: llama.cpp's types and ours, from the same f32 weights, on the same windows.
+
+    python curve.py MOKUME ROT.onnx TOKENIZER.json TEXT OURS.mok… [--windows 40] [--types Q8_0,Q4_0] [--work FOLDER] [--markdown FILE]
+
+ROT.onnx is SmolLM2-135M in another basis (tests/models/smollm2.py, `rot`), so its weights lie on no grid; the GGUF gets the same ones.
+Windows of 512 tokens of the last 40 % of the text, as `mokume eval ppl --from 0.6` takes them. Needs the packages of tests/peers.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import gguf
+import llama_cpp
+import numpy as np
+import onnx
+from tokenizers import Tokenizer
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "peers"))
+import llama
+import weights
+
+TYPES = ["Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "Q3_K_M", "Q3_K_S", "Q2_K", "TQ2_0"]
+WINDOW, FROM = 512, 0.6
+
+
+def rotated(plain, model, target):
+    """The weights of `plain` in the basis of `model`: norms folded, the residual stream turned."""
+    reader = gguf.GGUFReader(plain)
+    tensors = {tensor.name: np.array(tensor.data, dtype=np.float64) for tensor in reader.tensors}
+    turn = basis(tensors["token_embd.weight"], model)
+    turned = dict(rotate(tensors, turn))
+    writer = gguf.GGUFWriter(target, "llama")
+    weights.copy_fields(reader, writer)
+    for name, values in turned.items():
+        writer.add_tensor(name, np.ascontiguousarray(values, dtype=np.float32))
+    weights.finish(writer)
+
+
+def basis(embedding, model):
+    """The orthogonal matrix from the table of `plain` to that of `model`."""
+    tables = [onnx.numpy_helper.to_array(w) for w in onnx.load(model).graph.initializer if list(w.dims) == list(embedding.shape)]
+    for table in tables:
+        left, _, right = np.linalg.svd(embedding.T @ table.astype(np.float64))
+        turn = left @ right
+        if np.allclose(embedding @ turn, table, atol=1e-5):
+            return turn
+    sys.exit(f"{model} has no table that is the one of the GGUF in another basis")
+
+
+def rotate(tensors, turn):
+    norm = lambda block, name: tensors[f"blk.{block}.{name}_norm.weight"]
+    yield "output.weight", tensors["token_embd.weight"] * tensors["output_norm.weight"] @ turn
+    for name, values in tensors.items():
+        block, kind = (name.split(".")[1], name.split(".")[2]) if name.startswith("blk.") else (None, name)
+        if values.ndim == 1:
+            yield name, np.ones_like(values)
+        elif kind in ("attn_q", "attn_k", "attn_v"):
+            yield name, values * norm(block, "attn") @ turn
+        elif kind in ("ffn_gate", "ffn_up"):
+            yield name, values * norm(block, "ffn") @ turn
+        elif kind in ("attn_output", "ffn_down"):
+            yield name, turn.T @ values
+        else:
+            yield name, values @ turn
+
+
+def windows(args):
+    tokens = Tokenizer.from_file(str(args.tokenizer)).encode(args.text.read_text(), add_special_tokens=False).ids
+    part = tokens[int(FROM * len(tokens)):]
+    return [part[i * WINDOW:][:WINDOW] for i in range(args.windows)]
+
+
+def theirs(path, parts, threads):
+    """Nats per token by llama.cpp."""
+    model = llama.Model(path, threads, WINDOW)
+    losses = [loss for part in parts for loss in model.losses(part)]
+    return math.fsum(losses) / len(losses)
+
+
+def ours(args, path):
+    command = [args.mokume, "--json", "eval", "ppl", path, "--text", args.text, "--tokenizer", args.tokenizer]
+    command += ["--from", str(FROM), "--window", str(WINDOW), "--windows", str(args.windows)]
+    return json.loads(subprocess.check_output(command))["nats_per_token"]
+
+
+def kept(args, key, measure):
+    """A figure that an earlier run may have found."""
+    path = args.work / f"{key}-{args.windows}.json"
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(measure()))
+        part.rename(path)
+    return json.loads(path.read_text())
+
+
+def rows(args):
+    plain, base = args.work / "plain.gguf", args.work / "f32.gguf"
+    if not base.exists():
+        plain.exists() or weights.write_f32(plain)
+        rotated(plain, args.model, base)
+    parts = windows(args)
+    for kind in ["f32", *args.types]:
+        path = base if kind == "f32" else weights.quantized(base, kind)
+        yield kind, path.stat().st_size, kept(args, kind, lambda: theirs(path, parts, args.threads))
+    for path in args.ours:
+        yield path.stem, path.stat().st_size, kept(args, f"{path.stem}-{path.stat().st_mtime_ns}", lambda: ours(args, path))
+
+
+def table(args):
+    yield f"{args.windows} windows of {WINDOW} tokens of {args.text.name}"
+    yield ""
+    yield "| | MB | nats per token | perplexity |"
+    yield "|---|---|---|---|"
+    for name, size, nats in rows(args):
+        yield f"| {name} | {size / 1e6:.1f} | {nats:.4f} | {math.exp(nats):.2f} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ["mokume", "model", "tokenizer", "text"]:
+        parser.add_argument(name, type=pathlib.Path)
+    parser.add_argument("ours", type=pathlib.Path, nargs="*")
+    parser.add_argument("--windows", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--types", type=lambda text: text.split(","), default=TYPES)
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".mokume/curve"))
+    parser.add_argument("--markdown", type=pathlib.Path)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    llama.start()
+    lines = []
+    for line in table(args):
+        print(line, flush=True)
+        lines.append(line)
+    if args.markdown:
+        args.markdown.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
