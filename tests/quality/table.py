@@ -46,7 +46,7 @@ def options(row, **more):
 
 
 def blocks(row, **more):
-    return f"quantize{options(row, skip=['*lm_head*'], embedding='false', **more)},{HEAD}"
+    return f"quantize{options(row, skip_head='true', embedding='false', **more)},{HEAD}"
 
 
 def abq(row, epochs):

@@ -58,6 +58,8 @@ options! {
         skip: Vec<String> = vec![],
         /// keep the first and the last product float
         skip_ends: bool = false,
+        /// keep products float behind which there is no other, such as the head of a language model: for another pass
+        skip_head: bool = false,
         /// sums of fewer terms stay float
         min_k: usize = 8,
         /// large embedding tables in 8 bits
@@ -131,6 +133,11 @@ impl Quantize {
                 Ok(site) => sites.push(site),
                 Err(Miss::Skip(why)) => cx.remark(editor, id, why),
                 Err(Miss::NoMatch) => {}
+            }
+        }
+        if self.skip_head {
+            for head in sites::split_heads(editor, &mut sites) {
+                cx.remark(editor, head.node, "no other product is behind it");
             }
         }
         if self.skip_ends && sites.len() > 2 {

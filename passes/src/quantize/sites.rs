@@ -7,6 +7,7 @@ use mokume_ir::graph::{Graph, Node};
 use mokume_ir::ids::{ConstId, NodeId, ValueId};
 use mokume_ir::op::{Matmul, Op};
 use mokume_ir::types::Elem;
+use std::collections::BTreeSet;
 
 /// A product with a constant weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,6 +104,24 @@ fn activations(editor: &Editor<'_>, value: ValueId) -> Result<(), Miss> {
         Some(Elem::F32) => skip("the rank of the activations is unknown"),
         _ => skip(format!("the activations are {}", editor.ty(value))),
     }
+}
+
+/// Takes those of `sites` away behind which there is no other, unless that is all.
+pub fn split_heads(graph: &Graph, sites: &mut Vec<Site>) -> Vec<Site> {
+    let mut before: BTreeSet<NodeId> = BTreeSet::new();
+    let mut open: Vec<ValueId> = sites.iter().map(|site| site.x).collect();
+    while let Some(value) = open.pop() {
+        if let Some((id, node)) = graph.producer(value).filter(|(id, _)| !before.contains(id)) {
+            before.insert(id);
+            open.extend(&node.inputs);
+        }
+    }
+    let (inner, heads): (Vec<Site>, Vec<Site>) = sites.iter().partition(|site| before.contains(&site.node));
+    if inner.is_empty() {
+        return vec![];
+    }
+    *sites = inner;
+    heads
 }
 
 /// Whether `pattern` (with `*` for anything) matches `name` or one of its parts between slashes.
