@@ -31,6 +31,8 @@ pub struct PassReport {
     pub wall: Duration,
     /// What it could have done but did not, and why.
     pub remarks: Vec<Remark>,
+    /// What the user should know of it.
+    pub notes: Vec<String>,
     /// What it measured of layers.
     pub layers: Vec<LayerReport>,
 }
@@ -112,6 +114,7 @@ fn run_step(
         nodes_after: node_count(module),
         wall: start.elapsed(),
         remarks: cx.drain_remarks(),
+        notes: cx.drain_notes(),
         layers: cx.drain_layers(),
     })
 }

@@ -72,6 +72,8 @@ impl std::fmt::Display for Remark {
 pub trait Observer {
     /// Step `done` of `total` of a long pass is over.
     fn progress(&mut self, _pass: &str, _done: usize, _total: usize) {}
+    /// The user should know, whatever else is asked for.
+    fn note(&mut self, _pass: &str, _text: &str) {}
     /// A layer is rounded.
     fn layer(&mut self, _pass: &str, _layer: &LayerReport) {}
     /// Pass number `index` (from 0) named `pass` is over and left `module`.
@@ -101,6 +103,7 @@ pub struct PassContext<'a> {
     pass: String,
     edits: usize,
     remarks: Vec<Remark>,
+    notes: Vec<String>,
     layers: Vec<LayerReport>,
 }
 
@@ -117,6 +120,7 @@ impl<'a> PassContext<'a> {
             pass: String::new(),
             edits: 0,
             remarks: Vec::new(),
+            notes: Vec::new(),
             layers: Vec::new(),
         }
     }
@@ -139,6 +143,12 @@ impl<'a> PassContext<'a> {
             self.remarks.push(remark);
         }
     }
+    /// Says what the user should know of the whole pass, whatever else is asked for.
+    pub fn note(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        self.observer.note(&self.pass, &text);
+        self.notes.push(format!("{}: {text}", self.pass));
+    }
     /// Tells the observer how far the pass has come.
     pub fn progress(&mut self, done: usize, total: usize) {
         self.observer.progress(&self.pass, done, total);
@@ -155,6 +165,10 @@ impl<'a> PassContext<'a> {
     /// The remarks since the last call.
     pub(crate) fn drain_remarks(&mut self) -> Vec<Remark> {
         std::mem::take(&mut self.remarks)
+    }
+    /// The notes since the last call.
+    pub(crate) fn drain_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
     /// The layers since the last call.
     pub(crate) fn drain_layers(&mut self) -> Vec<LayerReport> {

@@ -68,7 +68,7 @@ options! {
         calib: bool = true,
         /// lowest cosine of an output on the calibration data, for which the convolutions that lose most stay float; 0 is off
         keep: f64 = 0.0,
-        /// how codes are chosen: nearest; or with calibration data measured, descent, gptq, soft
+        /// how codes are chosen: nearest; or with calibration data measured, descent, gptq, soft; auto is soft, or without data nearest
         rounder: String = "nearest".to_string(),
         /// rounders with calibration data may also aim at the outputs of the float model; what does better on held-out samples is taken
         retarget: bool = true,
@@ -218,10 +218,14 @@ impl Quantize {
     }
 
     /// The ways to round that need calibration data, if the option asks for any.
-    fn rounders(&self, cx: &PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
+    fn rounders(&self, cx: &mut PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
         let rounders = stream::named::rounders(&self.rounder, self.retarget, self.refits)?;
         if rounders.is_empty() || !cx.calibration.is_empty() {
             return Ok(rounders);
+        }
+        if self.rounder == "auto" {
+            cx.note("without calibration data every weight is rounded to the nearest level; --calib FILE loses less");
+            return Ok(vec![]);
         }
         let message = format!("pass `quantize` needs calibration data for rounder={}", self.rounder);
         let error = Diagnostic::input("quantize::uncalibrated", message);

@@ -48,6 +48,7 @@ pub(super) struct Compiled {
     pub(super) bytes_out: u64,
     pub(super) seconds: f64,
     pub(super) kernels: Vec<String>,
+    notes: Vec<String>,
     pub(super) layers: Vec<LayerReport>,
     device: Vec<DeviceKernels>,
 }
@@ -81,6 +82,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
         bytes_out,
         seconds: start.elapsed().as_secs_f64(),
         kernels: choices.kernels.iter().map(|((kernel, why), count)| format!("{count} x {kernel} ({why})")).collect(),
+        notes: report.passes.iter().flat_map(|pass| pass.notes.clone()).collect(),
         layers: report.passes.iter().flat_map(|pass| pass.layers.clone()).collect(),
         device,
     };
@@ -134,6 +136,9 @@ impl pipelines::Progress for Steps<'_> {
             bar.advance(done.saturating_sub(*last) as u64);
             *last = done;
         }
+    }
+    fn note(&mut self, pass: &str, text: &str) {
+        self.talk.say(format!("note: {pass}: {text}"));
     }
     fn layer(&mut self, layer: &LayerReport) {
         match &self.shown {

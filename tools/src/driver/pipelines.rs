@@ -34,6 +34,8 @@ pub struct PipelineOptions {
 pub trait Progress {
     /// Step `done` of `total` of a pass is over.
     fn step(&mut self, pass: &str, done: usize, total: usize);
+    /// The user should know this of a pass.
+    fn note(&mut self, pass: &str, text: &str);
     /// A layer is rounded.
     fn layer(&mut self, layer: &LayerReport);
 }
@@ -45,6 +47,7 @@ impl Progress for Steps<'_> {
     fn step(&mut self, pass: &str, done: usize, total: usize) {
         self.0(pass, done, total);
     }
+    fn note(&mut self, _pass: &str, _text: &str) {}
     fn layer(&mut self, _layer: &LayerReport) {}
 }
 
@@ -99,6 +102,9 @@ struct Watch<'a> {
 impl Observer for Watch<'_> {
     fn progress(&mut self, pass: &str, done: usize, total: usize) {
         self.progress.step(pass, done, total);
+    }
+    fn note(&mut self, pass: &str, text: &str) {
+        self.progress.note(pass, text);
     }
     fn layer(&mut self, _pass: &str, layer: &LayerReport) {
         self.progress.layer(layer);

@@ -6,6 +6,7 @@ use mokume_ir::diag::{Diagnostic, nearest};
 /// Every name, and how codes are chosen.
 const NAMES: &[(&str, Option<Method>)] = &[
     ("nearest", None),
+    ("auto", Some(Method::Soft(Soft::DEFAULT))),
     ("measured", Some(Method::Nearest)),
     ("descent", Some(Method::Descent)),
     ("gptq", Some(Method::Gptq)),
