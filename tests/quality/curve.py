@@ -7,11 +7,9 @@ ROT.onnx is SmolLM2-135M in another basis (tests/models/smollm2.py, `rot`), so i
 Windows of 512 tokens of the last 40 % of the text, as `mokume eval ppl --from 0.6` takes them. Needs the packages of tests/peers.
 """
 
-import argparse
 import json
 import math
 import pathlib
-import subprocess
 import sys
 
 import gguf
@@ -23,9 +21,9 @@ from tokenizers import Tokenizer
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "peers"))
 import llama
 import weights
+from measure import JUDGED, WINDOW, keep, parser, perplexity, print_lines
 
 TYPES = ["Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "Q3_K_M", "Q3_K_S", "Q2_K", "TQ2_0"]
-WINDOW, FROM = 512, 0.6
 
 
 def rotated(plain, model, target):
@@ -71,7 +69,7 @@ def rotate(tensors, turn):
 
 def windows(args):
     tokens = Tokenizer.from_file(str(args.tokenizer)).encode(args.text.read_text(), add_special_tokens=False).ids
-    part = tokens[int(FROM * len(tokens)):]
+    part = tokens[int(float(JUDGED) * len(tokens)):]
     return [part[i * WINDOW:][:WINDOW] for i in range(args.windows)]
 
 
@@ -82,33 +80,25 @@ def theirs(path, parts, threads):
     return math.fsum(losses) / len(losses)
 
 
-def ours(args, path):
-    command = [args.mokume, "--json", "eval", "ppl", path, "--text", args.text, "--tokenizer", args.tokenizer]
-    command += ["--from", str(FROM), "--window", str(WINDOW), "--windows", str(args.windows)]
-    return json.loads(subprocess.check_output(command))["nats_per_token"]
-
-
 def kept(args, key, measure):
     """A figure that an earlier run may have found."""
     path = args.work / f"{key}-{args.windows}.json"
     if not path.exists():
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(measure()))
-        part.rename(path)
+        keep(path, measure())
     return json.loads(path.read_text())
 
 
 def rows(args):
     plain, base = args.work / "plain.gguf", args.work / "f32.gguf"
     if not base.exists():
-        plain.exists() or weights.write_f32(plain)
+        weights.write_f32(plain)
         rotated(plain, args.model, base)
     parts = windows(args)
     for kind in ["f32", *args.types]:
         path = base if kind == "f32" else weights.quantized(base, kind)
         yield kind, path.stat().st_size, kept(args, kind, lambda: theirs(path, parts, args.threads))
     for path in args.ours:
-        yield path.stem, path.stat().st_size, kept(args, f"{path.stem}-{path.stat().st_mtime_ns}", lambda: ours(args, path))
+        yield path.stem, path.stat().st_size, kept(args, f"{path.stem}-{path.stat().st_mtime_ns}", lambda: perplexity(args, path)["nats_per_token"])
 
 
 def table(args):
@@ -121,24 +111,13 @@ def table(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ["mokume", "model", "tokenizer", "text"]:
-        parser.add_argument(name, type=pathlib.Path)
-    parser.add_argument("ours", type=pathlib.Path, nargs="*")
-    parser.add_argument("--windows", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--types", type=lambda text: text.split(","), default=TYPES)
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".mokume/curve"))
-    parser.add_argument("--markdown", type=pathlib.Path)
-    args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
+    arguments = parser(__doc__, [])
+    arguments.add_argument("ours", type=pathlib.Path, nargs="*")
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--types", type=lambda text: text.split(","), default=TYPES)
+    args = arguments.parse_args()
     llama.start()
-    lines = []
-    for line in table(args):
-        print(line, flush=True)
-        lines.append(line)
-    if args.markdown:
-        args.markdown.write_text("\n".join(lines) + "\n")
+    print_lines(args, table(args))
 
 
 if __name__ == "__main__":
