@@ -64,7 +64,7 @@ fn write(folder: &Path, arch: Arch) -> Result<(), String> {
 
 fn product(w_bits: u8, a_bits: u8, block: Option<u32>) -> BitProduct {
     let code = ByteCode::of(Levels::Signed, a_bits);
-    BitProduct { w_bits, a_bits, a_signed: code.signed, shift: 0, w_zero: false, a_center: false, block }
+    BitProduct { w_bits, a_bits, a_signed: code.signed, shift: 0, w_zero: false, a_center: false, a_blocks: false, block }
 }
 
 /// What the cost model chooses, and what else may be faster.

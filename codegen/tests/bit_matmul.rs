@@ -42,7 +42,7 @@ fn cases(w_bits: u8, a_bits: u8, random: &mut Random) -> Vec<Case> {
                 let turn = cases.len();
                 let sizes = (ROWS[turn % ROWS.len()], COLUMNS[turn % COLUMNS.len()], KS[turn % KS.len()]);
                 let block = BLOCKS[(w_bits as usize + 3 * a_bits as usize + 5 * usize::from(zero)) % BLOCKS.len()];
-                cases.push(Case::random(random, (w_bits, w_levels, zero), (a_bits, a_levels), sizes, block));
+                cases.push(Case::random(random, (w_bits, w_levels, zero), (a_bits, a_levels), sizes, block, None));
             }
         }
     }
@@ -58,7 +58,8 @@ fn spec(case: &Case, strategy: Strategy, store: Store) -> KernelSpec {
         shift: ((code.step * case.w_levels.affine(case.w_bits).0) as u32).trailing_zeros() as u8,
         w_zero: !case.w_zeros.is_empty(),
         a_center: code.center != 0 || case.a_zeros.iter().any(|&zero| zero != 0),
-        block: case.block,
+        a_blocks: case.a_group.is_some(),
+        block: case.block.into_iter().chain(case.a_group).min(),
     };
     KernelSpec { product, strategy, scales: ScaleFormat::of(&case.w_scales), store }
 }
@@ -76,6 +77,7 @@ impl Operands {
             levels: case.w_levels,
             n: case.n,
             k: case.k,
+            block: case.block.map(|size| size as usize),
             codes: &case.packed_weights(),
             scales: &case.w_scales,
             zero_points: &case.w_zeros,
@@ -95,7 +97,11 @@ fn rows(case: &Case, spec: KernelSpec) -> Rows {
     let mut rows = packer.rows(case.m);
     for (m, mut row) in packer.split(&mut rows).enumerate() {
         let bytes: Vec<i8> = case.a_codes[m * case.k..][..case.k].iter().map(|&u| (i32::from(u) - code.bias) as i8).collect();
-        packer.pack(&bytes, case.a_scales[m], case.a_zeros[m], &mut row);
+        for g in 0..if case.a_group.is_some() { case.blocks() } else { 1 } {
+            let at = case.of_activations(m, g);
+            packer.scale(g..g + 1, case.a_scales[at], case.a_zeros[at], &mut row);
+        }
+        packer.pack(&bytes, &mut row);
     }
     rows
 }
@@ -130,6 +136,43 @@ fn every_kernel_equals_the_reference() {
     assert!(checked >= 5000, "only {checked} cases");
     let names: Vec<_> = levels.iter().map(|level| level.name()).collect();
     println!("{checked} products equal the reference bit for bit at {}", names.join(", "));
+}
+
+/// Groups of activations with those of weights.
+const GROUPS: [(u32, Option<u32>); 7] =
+    [(64, Some(64)), (64, None), (64, Some(32)), (64, Some(128)), (32, Some(64)), (10, Some(10)), (100, Some(50))];
+
+#[test]
+fn kernels_with_groups_of_activations_equal_the_reference() {
+    let levels: Vec<IsaLevel> = IsaLevel::ALL.into_iter().filter(|level| level.is_supported()).collect();
+    let checked: usize = (0..GROUPS.len() * 2).into_par_iter().map(|turn| check_groups(turn, &levels)).sum();
+    assert!(checked >= 200, "only {checked} cases");
+    println!("{checked} products with groups of activations equal the reference bit for bit");
+}
+
+/// Cases of some groups, by every strategy; gives how many products were compared.
+fn check_groups(turn: usize, levels: &[IsaLevel]) -> usize {
+    let ((group, block), mut random) = (GROUPS[turn % GROUPS.len()], Random::new(turn as u64 + 900));
+    let (w_bits, a_bits) = [(4, 4), (2, 8), (4, 8), (3, 3), (8, 8), (1, 1)][random.below(6)];
+    let (w_levels, zero) = ([Levels::Signed, Levels::Unsigned, Levels::Odd][turn % 3], turn % 2 == 1);
+    let cases = (0..6).map(|i| {
+        let a_levels = [Levels::Signed, Levels::Unsigned][i % 2];
+        let sizes = (ROWS[(turn + i) % ROWS.len()], COLUMNS[random.below(COLUMNS.len())], KS[random.below(KS.len())]);
+        Case::random(&mut random, (w_bits, w_levels, zero), (a_bits, a_levels), sizes, block, Some(group))
+    });
+    let cases: Vec<Case> = cases.collect();
+    let specs = |case| {
+        let stores = Strategy::ALL.into_iter().flat_map(|strategy| [Store::Raw, Store::Scaled].map(|store| (strategy, store)));
+        stores.map(move |(strategy, store)| spec(case, strategy, store))
+    };
+    let distinct: BTreeSet<KernelSpec> = cases.iter().flat_map(specs).collect();
+    let codes: Vec<Code> = levels.iter().map(|&level| Code::load(&compile(&distinct, level).unwrap()).unwrap()).collect();
+    let checks = cases.iter().map(|case| {
+        let sums = case.accumulators();
+        let operands = specs(case).map(|spec| Operands::of(case, spec));
+        operands.map(|operands| codes.iter().map(|code| check(case, &operands, code, &sums)).count()).sum::<usize>()
+    });
+    checks.sum()
 }
 
 /// All cases of a pair; gives how many products were compared.

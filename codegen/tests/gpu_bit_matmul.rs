@@ -44,7 +44,7 @@ fn case(random: &mut Random, turn: usize) -> Case {
     let sizes = (random.below(20) + 1, random.below(70) + 1, random.below(600) + 1);
     let (w, a) = ((w_bits, levels(random, w_bits), random.below(2) == 0), (a_bits, levels(random, a_bits)));
     let block = BLOCKS[random.below(BLOCKS.len())];
-    Case::random(random, w, a, sizes, block)
+    Case::random(random, w, a, sizes, block, None)
 }
 
 fn product(case: &Case) -> BitProduct {
@@ -56,6 +56,7 @@ fn product(case: &Case) -> BitProduct {
         shift: ((code.step * case.w_levels.affine(case.w_bits).0) as u32).trailing_zeros() as u8,
         w_zero: !case.w_zeros.is_empty(),
         a_center: code.center != 0 || case.a_zeros.iter().any(|&zero| zero != 0),
+        a_blocks: false,
         block: case.block,
     }
 }
@@ -107,7 +108,7 @@ impl Run {
         let layout = spec.layout(case.n, case.k);
         let codes = case.packed_weights();
         let (scales, zero_points) = (&case.w_scales[..], &case.w_zeros[..]);
-        let weights = Weights { levels: case.w_levels, n: case.n, k: case.k, codes: &codes, scales, zero_points };
+        let weights = Weights { levels: case.w_levels, n: case.n, k: case.k, block: case.block.map(|size| size as usize), codes: &codes, scales, zero_points };
         let weights = pack::pack(&spec.product, &weights);
         let (code, w_offset) = (ByteCode::of(case.a_levels, case.a_bits), case.w_levels.affine(case.w_bits).1);
         let rows = rows::pack(spec, &layout, code, w_offset, &case.a_codes, &case.a_scales, &case.a_zeros);
@@ -255,7 +256,7 @@ fn products_of_bytes_by_groups_of_warps_equal_the_reference() {
 #[test]
 fn chosen_kernels_check_themselves() {
     for (i, block) in BLOCKS.into_iter().enumerate() {
-        let product = |a_signed| BitProduct { w_bits: i as u8 + 1, a_bits: 8, a_signed, shift: 0, w_zero: true, a_center: true, block };
+        let product = |a_signed| BitProduct { w_bits: i as u8 + 1, a_bits: 8, a_signed, shift: 0, w_zero: true, a_center: true, a_blocks: false, block };
         let arch = [Arch::Sm90a, Arch::Sm80, Arch::Sm120][i % 3];
         let ending = Ending { bias: true, activation: Some(Activation::Silu) };
         let chosen = |a_signed, m| choose::choose(arch, &product(a_signed), (576, 1536), m, ending, &Tuning::default());
@@ -273,7 +274,7 @@ fn chosen_kernels_check_themselves() {
 /// What the cost model chooses for a 7B model, and where blocks share k, computes what the reference does.
 #[test]
 fn kernels_of_a_7b_model_check_themselves() {
-    let product = |w_bits, a_bits, block| BitProduct { w_bits, a_bits, a_signed: true, shift: 0, w_zero: false, a_center: false, block };
+    let product = |w_bits, a_bits, block| BitProduct { w_bits, a_bits, a_signed: true, shift: 0, w_zero: false, a_center: false, a_blocks: false, block };
     let mut choices = BTreeSet::new();
     for arch in [Arch::Sm80, Arch::Sm90a, Arch::Sm120] {
         for size in [(4096, 4096), (4096, 11008), (11008, 4096), (256, 65536)] {

@@ -60,6 +60,7 @@ impl Case {
             shift: 0,
             w_zero: random.below(2) == 0,
             a_center: true,
+            a_blocks: false,
             block: BLOCKS[random.below(BLOCKS.len())],
         };
         let lowering = [Lowering::Binary, Lowering::Binary, Lowering::Integer, Lowering::IntegerGroup][random.below(4)];
@@ -98,6 +99,7 @@ impl Case {
             bits: self.spec.bits,
             levels: self.spec.levels,
             scale: self.scale,
+            group: None,
             static_scale: 0.037,
             static_zero: i64::from(self.spec.levels == Levels::Unsigned),
         };

@@ -80,6 +80,9 @@ pub enum Granularity {
     },
     /// One per row: every axis but the last; scales have the tensor's shape without its last axis. Activations per token.
     Row,
+    /// One per row and block of so many elements of it; scales have the tensor's shape with `ceil(dim/size)` for its last axis, and
+    /// the last block may be ragged. Activations per token and group of channels.
+    RowBlock(u32),
 }
 
 /// A quantized element type: `real = scale * (level(code) - zero_point)`, scales in f32.
@@ -95,6 +98,33 @@ pub struct QuantType {
     pub zero_point: bool,
 }
 
+impl Granularity {
+    /// Elements along the last axis of a matrix that share a scale of its row; none when all of a row do.
+    ///
+    /// Errors  for scales that are not per tensor, row, or block of a row.
+    pub fn row_block(self) -> Result<Option<u32>, String> {
+        match self {
+            Granularity::Tensor | Granularity::Axis(0) | Granularity::Row => Ok(None),
+            Granularity::Block { axis: 0, along: 1, size } | Granularity::RowBlock(size) if size > 0 => Ok(Some(size)),
+            other => Err(format!("scales per {other:?} are none of the rows of a matrix")),
+        }
+    }
+}
+
+/// Elements along a sum per block in which both operands of a product have one scale, when they have one per so many elements
+/// (none: one for all).
+///
+/// Errors  when neither size is a multiple of the other.
+pub fn common_block(activations: Option<u32>, weights: Option<u32>) -> Result<Option<u32>, String> {
+    match (activations, weights) {
+        (Some(0), _) | (_, Some(0)) => Err("a scale per 0 elements".into()),
+        (Some(a), Some(w)) if !a.is_multiple_of(w) && !w.is_multiple_of(a) => {
+            Err(format!("activations have a scale per {a} elements and weights per {w}: one must be a multiple of the other"))
+        }
+        (a, w) => Ok(a.into_iter().chain(w).min()),
+    }
+}
+
 impl QuantType {
     /// Whether bits and levels fit together: 1–8 bits, five-level in 3, ternary in 2.
     pub fn is_valid(&self) -> bool {
@@ -106,7 +136,7 @@ impl QuantType {
     }
 }
 
-/// `!quant<4, signed, block(0, 1, 32)>`, `!quant<8, unsigned, tensor, zero_point>`
+/// `!quant<4, signed, block(0, 1, 32)>`, `!quant<8, unsigned, tensor, zero_point>`, `!quant<4, signed, row(64)>`
 impl fmt::Display for QuantType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "!quant<{}, {}, ", self.bits, self.levels.name())?;
@@ -115,6 +145,7 @@ impl fmt::Display for QuantType {
             Granularity::Axis(axis) => write!(f, "axis({axis})")?,
             Granularity::Block { axis, along, size } => write!(f, "block({axis}, {along}, {size})")?,
             Granularity::Row => write!(f, "row")?,
+            Granularity::RowBlock(size) => write!(f, "row({size})")?,
         }
         f.write_str(if self.zero_point { ", zero_point>" } else { ">" })
     }

@@ -23,12 +23,13 @@ const @5 : tensor<2 x c64> = [1.0, 0.0, -inf, 0x7fc00001]
 const @6 : tensor<3 x i4> = [-8, 7, 0]
 const @7 : tensor<2 x f8e4m3fn> = [0x7f, 0x1]
 const @8 : tensor<2 x f16> = [1.5, 6e-8]
+const @9 : tensor<1 x 3 x !quant<4, signed, row(2)>> = [1, 15, 7] scales [0.25, 0.5]
 
 graph @f0 "main"(%0 "x": tensor<"batch size" x 2*past + seq x f32>, %1 "past": tensor<?3 x f32>) -> ("y", "") state("past" <- "y" axis 0) {
   %2 = add %0, @0 : tensor<"batch size" x max(1, h) x f32> loc("a", "b")
   %3, %4 = split %2 {axis = 1, sizes = [2, floordiv(h + 1, 2)]} : (tensor<2 x f32>, seq<opt<tensor<* x f32>>>)
   %5 = reshape %3, @1 {shape = operand(1), allow_zero = false} : tensor<* x f32>
-  %6 = call %5, @2, @3, @4, @5, @6, @7, @8 {function = @f1} : tensor<f32>
+  %6 = call %5, @2, @3, @4, @5, @6, @7, @8, @9 {function = @f1} : tensor<f32>
   %7 = iota {len = "x", elem = i64} : tensor<"x" x i64>
   %8 = clip %7, %4 : tensor<f32>
   return %6, @2

@@ -59,6 +59,9 @@ fn quantized_constants_need_the_right_scales() {
     assert_eq!(constant("4, signed, block(0, 1, 0)", "scales [1.0]"), ["ir::constant::quant"]);
     assert_eq!(constant("4, signed, tensor, zero_point", "scales [1.0]"), ["ir::constant::quant"]);
     assert_eq!(constant("4, signed, tensor", "scales [1.0] zero_points [1]"), ["ir::constant::quant"]);
+    assert_eq!(constant("4, signed, row(0)", "scales [1.0]"), ["ir::constant::quant"]);
+    assert_eq!(constant("4, signed, row(2)", "scales [1.0, 2.0]"), ["ir::constant::quant"]);
+    assert_eq!(constant("4, signed, row(2)", "scales [1.0, 2.0, 3.0, 4.0]"), Vec::<&str>::new());
     assert_eq!(constant("4, unsigned, row, zero_point", "scales [1.0, 2.0] zero_points [1, 2]"), Vec::<&str>::new());
 }
 

@@ -9,8 +9,11 @@
 //!
 //! exact modulo 2^32, so exact when the left side fits ([`max_terms`]). A kernel computes `Σ b u`; `step_a [cw] Σ b` comes with the
 //! activations, `Σ (level_w - zero_w)` with the weights.
+//!
+//! Where activations have a scale (and zero point) per group of a row, `g` counts the blocks in which both operands have one scale: the
+//! smaller of both sizes, one of which is a multiple of the other. `zero_a` and `ca` are then those of `[m, g]`.
 
-use mokume_ir::quant::{Granularity, Levels, QuantType};
+use mokume_ir::quant::{Levels, QuantType, common_block};
 use std::fmt;
 
 /// What a kernel computes: everything but how.
@@ -28,6 +31,8 @@ pub struct BitProduct {
     pub w_zero: bool,
     /// Whether rows bring `ca`; otherwise it is 0.
     pub a_center: bool,
+    /// Whether rows bring their scale and `ca` per block, rather than once.
+    pub a_blocks: bool,
     /// Elements per scale block along k; none for one scale per column.
     pub block: Option<u32>,
 }
@@ -35,11 +40,7 @@ pub struct BitProduct {
 impl BitProduct {
     /// The product of weights of type `w` and activations of these codes; none when no kernel has such scales.
     pub fn of(w: &QuantType, a_bits: u8, a_levels: Levels) -> Option<Self> {
-        let block = match w.granularity {
-            Granularity::Tensor | Granularity::Axis(0) => None,
-            Granularity::Block { axis: 0, along: 1, size } if size > 0 => Some(size),
-            _ => return None,
-        };
+        let block = w.granularity.row_block().ok()?;
         let code = ByteCode::of(a_levels, a_bits);
         let steps = (code.step * w.levels.affine(w.bits).0) as u32;
         Some(BitProduct {
@@ -49,15 +50,21 @@ impl BitProduct {
             shift: steps.trailing_zeros() as u8,
             w_zero: w.zero_point,
             a_center: code.center != 0 || a_levels == Levels::Unsigned,
+            a_blocks: false,
             block,
         })
     }
-    /// `w4a8s_x1_wz_ac_g32`, for names of functions.
+    /// The product when activations have a scale per so many elements of a row; none when these do not go with the blocks of the weights.
+    pub fn with_groups(self, group: Option<u32>) -> Option<Self> {
+        Some(BitProduct { a_blocks: group.is_some(), block: common_block(group, self.block).ok()?, ..self })
+    }
+    /// `w4a8s_x1_wz_ac_ag_g32`, for names of functions.
     pub fn symbol(&self) -> String {
         let flag = |on: bool, name: &'static str| if on { name } else { "" };
         let block = self.block.map_or(String::new(), |size| format!("_g{size}"));
         let (signed, steps) = (flag(self.a_signed, "s"), 1 << self.shift);
-        format!("w{}a{}{signed}_x{steps}{}{}{block}", self.w_bits, self.a_bits, flag(self.w_zero, "_wz"), flag(self.a_center, "_ac"))
+        let flags = [flag(self.w_zero, "_wz"), flag(self.a_center, "_ac"), flag(self.a_blocks, "_ag")].concat();
+        format!("w{}a{}{signed}_x{steps}{flags}{block}", self.w_bits, self.a_bits)
     }
     /// The product whose [`BitProduct::symbol`] this is.
     pub fn from_symbol(symbol: &str) -> Option<Self> {
@@ -73,11 +80,13 @@ impl BitProduct {
             shift: u8::try_from(steps.checked_ilog2()?).ok()?,
             w_zero: rest.contains(&"wz"),
             a_center: rest.contains(&"ac"),
+            a_blocks: rest.contains(&"ag"),
             block: block.transpose().ok()?,
         };
         let widths = 1..=8u8;
-        let known = widths.contains(&product.w_bits) && widths.contains(&product.a_bits) && product.block != Some(0);
-        (known && product.symbol() == symbol).then_some(product)
+        let widths = widths.contains(&product.w_bits) && widths.contains(&product.a_bits);
+        let blocks = product.block != Some(0) && (product.block.is_some() || !product.a_blocks);
+        (widths && blocks && product.symbol() == symbol).then_some(product)
     }
 }
 
@@ -89,7 +98,7 @@ impl fmt::Display for BitProduct {
             Some(size) => write!(f, " block {size}")?,
             None => f.write_str(" per channel")?,
         }
-        let flags = [(self.w_zero, " weight zeros"), (self.a_center, " centers")];
+        let flags = [(self.w_zero, " weight zeros"), (self.a_center, " centers"), (self.a_blocks, " activation groups")];
         flags.iter().filter(|flag| flag.0).try_for_each(|flag| f.write_str(flag.1))
     }
 }

@@ -59,6 +59,7 @@ fn program() -> Program {
         a_bits: 8,
         a_levels: Levels::Signed,
         a_scale: ActScale::Row,
+        a_group: None,
         static_scale: f32::NAN,
         static_zero: 0,
         epilogue: vec![Epilogue::Bias, Epilogue::Silu],

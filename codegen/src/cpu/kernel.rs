@@ -167,6 +167,7 @@ impl<'k, 'c> Kernel<'k, 'c> {
         let row = build.at.build_int_nuw_add(first, build.i64(r as u64), "")?;
         let four = build.i64(4);
         let per_block = build.at.build_int_nuw_mul(self.blocks, four, "")?;
+        let per_row = if self.spec.a_blocks { per_block } else { four };
         let out_bytes = match self.spec.store {
             Store::Scaled => self.out_stride,
             Store::Raw => build.at.build_int_nuw_mul(self.out_stride, self.blocks, "")?,
@@ -174,8 +175,8 @@ impl<'k, 'c> Kernel<'k, 'c> {
         Ok(Row {
             activations: self.activations(row, count)?,
             corrections: build.index(self.corrections, row, per_block)?,
-            center: build.index(self.centers, row, four)?,
-            scale: build.index(self.scales, row, four)?,
+            center: build.index(self.centers, row, per_row)?,
+            scale: build.index(self.scales, row, per_row)?,
             out: build.index(strip.out, row, out_bytes)?,
         })
     }
@@ -205,7 +206,10 @@ impl<'k, 'c> Kernel<'k, 'c> {
         for (r, row) in rows.iter().enumerate() {
             let acc = self.corrected(row, block, words, accs[r])?;
             match self.spec.store {
-                Store::Scaled => results.push(self.scaled(scale, acc, carried[1 + rows.len() + r].into_vector_value())?.into()),
+                Store::Scaled => {
+                    let sum = carried[1 + rows.len() + r].into_vector_value();
+                    results.push(self.scaled((scale, row, block), acc, sum)?.into());
+                }
                 Store::Raw => self.build.store(self.build.index(row.out, block, self.out_stride)?, acc)?,
             }
         }
@@ -288,19 +292,35 @@ impl<'k, 'c> Kernel<'k, 'c> {
         let acc = build.at.build_left_shift(acc, build.splat_int(self.spec.shift.into()), "")?;
         let mut acc = build.at.build_int_add(acc, correction, "")?;
         if self.spec.a_center {
-            let center = build.load_splat(build.ints(), row.center)?;
+            let center = build.load_splat(build.ints(), self.of_row(row.center, block)?)?;
             acc = build.at.build_int_add(acc, build.at.build_int_mul(center, word()?, "")?, "")?;
         }
         Ok(acc)
     }
-    /// `sum + acc as f32 * scale`, rounded after each operation.
-    fn scaled(&self, scale: VectorValue<'c>, acc: VectorValue<'c>, sum: VectorValue<'c>) -> Result<VectorValue<'c>> {
+    /// The number of a row, or of its block where it has one for each.
+    fn of_row(&self, numbers: PointerValue<'c>, block: IntValue<'c>) -> Result<PointerValue<'c>> {
+        if self.spec.a_blocks { self.build.index(numbers, block, self.build.i64(4)) } else { Ok(numbers) }
+    }
+    /// `sum + acc as f32 * scale [* the row's scale of the block]`, rounded after each operation.
+    fn scaled(
+        &self,
+        (scale, row, block): (VectorValue<'c>, &Row<'c>, IntValue<'c>),
+        acc: VectorValue<'c>,
+        sum: VectorValue<'c>,
+    ) -> Result<VectorValue<'c>> {
         let build = self.build;
         let acc = build.at.build_signed_int_to_float(acc, build.floats(), "")?;
-        let product = build.at.build_float_mul(acc, scale, "")?;
+        let mut product = build.at.build_float_mul(acc, scale, "")?;
+        if self.spec.a_blocks {
+            let scale = build.load_splat(build.floats(), self.of_row(row.scale, block)?)?;
+            product = build.at.build_float_mul(product, scale, "")?;
+        }
         Ok(build.at.build_float_add(sum, product, "")?)
     }
     fn store(&self, row: &Row<'c>, sum: VectorValue<'c>) -> Result<()> {
+        if self.spec.a_blocks {
+            return self.build.store(row.out, sum);
+        }
         let scale = self.build.load_splat(self.build.floats(), row.scale)?;
         self.build.store(row.out, self.build.at.build_float_mul(sum, scale, "")?)
     }

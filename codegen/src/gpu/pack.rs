@@ -1,6 +1,6 @@
 //! Packs weights for device kernels, into the layout that [`mokume_runtime::gpu::spec`] describes.
 
-use crate::kernel::pack::{Group, Weights};
+use crate::kernel::pack::Weights;
 use mokume_runtime::bit_product::BitProduct;
 use mokume_runtime::gpu::spec::{CHUNK, COLUMNS, FRAGMENT, Layout, bit_of};
 use rayon::prelude::*;
@@ -33,9 +33,9 @@ pub fn pack(product: &BitProduct, weights: &Weights<'_>) -> DeviceWeights {
     let (step, offset) = weights.levels.affine(product.w_bits);
     for n in 0..layout.n {
         for g in 0..layout.blocks {
-            let (at, group) = (g * layout.padded_n() + n, Group { n, g, columns: layout.n });
-            let center = offset - weights.zero(group);
-            packed.scales[at] = weights.scale(group);
+            let (at, k) = (g * layout.padded_n() + n, layout.block_range(g).start);
+            let center = offset - weights.zero(n, k);
+            packed.scales[at] = weights.scale(n, k);
             if product.w_zero {
                 packed.zeros[at] = center;
             }

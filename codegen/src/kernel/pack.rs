@@ -13,6 +13,8 @@ pub struct Weights<'a> {
     pub n: usize,
     /// Elements along k.
     pub k: usize,
+    /// Elements along k that share a scale; none is all.
+    pub block: Option<usize>,
     /// Codes, lowest bits first, every row from a byte on.
     pub codes: &'a [u8],
     /// One, `n`, or `n * blocks`.
@@ -30,27 +32,19 @@ impl Weights<'_> {
         let high = if crosses { u32::from(row[bit / 8 + 1]) } else { 0 };
         ((high << 8 | low) >> (bit % 8)) & ((1 << bits) - 1)
     }
-    pub(crate) fn scale(&self, index: Group) -> f32 {
-        self.scales[index.of(self.scales.len())]
+    /// The scale of element `k` of a column.
+    pub(crate) fn scale(&self, n: usize, k: usize) -> f32 {
+        self.scales[self.index(n, k, self.scales.len())]
     }
-    pub(crate) fn zero(&self, index: Group) -> i32 {
-        if self.zero_points.is_empty() { 0 } else { self.zero_points[index.of(self.zero_points.len())] }
+    /// The zero point of element `k` of a column.
+    pub(crate) fn zero(&self, n: usize, k: usize) -> i32 {
+        if self.zero_points.is_empty() { 0 } else { self.zero_points[self.index(n, k, self.zero_points.len())] }
     }
-}
-
-/// A column's block, and how many columns there are.
-#[derive(Clone, Copy)]
-pub(crate) struct Group {
-    pub(crate) n: usize,
-    pub(crate) g: usize,
-    pub(crate) columns: usize,
-}
-
-impl Group {
     /// Index into `len` scales: per tensor, per column, or per column and block.
-    fn of(self, len: usize) -> usize {
-        let per_column = len / self.columns;
-        self.n * per_column + self.g.min(per_column.saturating_sub(1))
+    fn index(&self, n: usize, k: usize, len: usize) -> usize {
+        let per_column = len / self.n;
+        let block = self.block.map_or(0, |size| k / size);
+        n * per_column + block.min(per_column.saturating_sub(1))
     }
 }
 
@@ -74,18 +68,18 @@ fn pack_tile(spec: &KernelSpec, layout: &Layout, weights: &Weights<'_>, tile: us
     for (g, (header, chunks)) in headers.zip(chunks).enumerate() {
         for n in columns.clone() {
             let codes: Vec<u32> = layout.block_range(g).map(|k| weights.code(spec.w_bits, n, k)).collect();
-            pack_header(spec, weights, Group { n, g, columns: layout.n }, &codes, header);
+            pack_header(spec, weights, (n, layout.block_range(g).start), &codes, header);
             pack_codes(spec, n % LANES, &codes, chunks);
         }
     }
 }
 
-/// Scale, `cw` and `Σ (level - zero)` of one column.
-fn pack_header(spec: &KernelSpec, weights: &Weights<'_>, group: Group, codes: &[u32], header: &mut [u8]) {
+/// Scale, `cw` and `Σ (level - zero)` of the block of column `n` that begins at `k`.
+fn pack_header(spec: &KernelSpec, weights: &Weights<'_>, (n, k): (usize, usize), codes: &[u32], header: &mut [u8]) {
     let (step, offset) = weights.levels.affine(spec.w_bits);
-    let center = offset - weights.zero(group);
+    let center = offset - weights.zero(n, k);
     let sum: i32 = codes.iter().map(|&code| step * code as i32 + center).sum();
-    let (scale, lane) = (weights.scale(group), group.n % LANES);
+    let (scale, lane) = (weights.scale(n, k), n % LANES);
     let (scales, words) = header.split_at_mut(spec.scales.bytes() * LANES);
     match spec.scales {
         ScaleFormat::F32 => scales[lane * 4..][..4].copy_from_slice(&scale.to_le_bytes()),

@@ -2,7 +2,7 @@
 //!
 //! One line per entry, words apart: `avx512 w2a8s_x1_g64 4096x11008 1 lookup 231.5`: level, product, columns by elements along k, rows
 //! (`more` is for [`SHARED_ROWS`] and above), strategy, microseconds. `#` begins a comment. Of two lines for the same product the later
-//! one counts. Steps, weight zero points and centers of a product do not count: they cost the same whatever the strategy.
+//! one counts. Steps, weight zero points, centers and activation groups of a product do not count: they cost the same whatever the strategy.
 
 use super::{BitProduct, SHARED_ROWS, Strategy};
 use mokume_runtime::cpu::isa::IsaLevel;
@@ -22,7 +22,7 @@ pub struct Key {
 impl Key {
     /// `rows` rows by a matrix of `n` columns and `k` elements each.
     pub fn new(level: IsaLevel, product: &BitProduct, rows: usize, (n, k): (usize, usize)) -> Self {
-        let product = BitProduct { shift: 0, w_zero: false, a_center: false, ..*product };
+        let product = BitProduct { shift: 0, w_zero: false, a_center: false, a_blocks: false, ..*product };
         Key { level, product, shared: rows >= SHARED_ROWS, size: (n, k) }
     }
     fn is_alike(&self, other: &Key) -> bool {

@@ -132,6 +132,7 @@ fn packed(constant: &Constant, plan: &Plan) -> Bytes {
             levels: plan.levels,
             n,
             k: plan.k,
+            block: block_of(constant),
             codes: &constant.data[group * n * row..(group + 1) * n * row],
             scales: part(&scales, group, plan.groups),
             zero_points: part(&zero_points, group, plan.groups),
@@ -139,6 +140,12 @@ fn packed(constant: &Constant, plan: &Plan) -> Bytes {
         pack::pack(&plan.spec, &weights)
     });
     Bytes::from(groups.collect::<Vec<u8>>())
+}
+
+/// Elements of a row of weights that share a scale; none is all.
+fn block_of(constant: &Constant) -> Option<usize> {
+    let block = constant.ty.elem.quant()?.granularity.row_block().ok()?;
+    block.map(|size| size as usize)
 }
 
 fn words<T>(bytes: &[u8], from: fn([u8; 4]) -> T) -> Vec<T> {
@@ -175,6 +182,6 @@ impl Numbers<'_> {
         let dims = self.constant.dims();
         let (n, k) = (dims.first().copied().unwrap_or(0), dims.get(1).copied().unwrap_or(0));
         let Numbers { levels, scales, zero_points, .. } = self;
-        Weights { levels: *levels, n, k, codes: &self.constant.data, scales, zero_points }
+        Weights { levels: *levels, n, k, block: block_of(self.constant), codes: &self.constant.data, scales, zero_points }
     }
 }

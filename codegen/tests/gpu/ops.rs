@@ -314,7 +314,7 @@ fn quantized_products() {
                     _ => floats(&[m, n], 4),
                 }))
                 .collect();
-            let op = BitMatmul { a_bits, a_levels, a_scale, static_scale: 0.3, static_zero: 0, epilogue: epilogue.clone() };
+            let op = BitMatmul { a_bits, a_levels, a_scale, a_group: None, static_scale: 0.3, static_zero: 0, epilogue: epilogue.clone() };
             let weights = quantized(&[n, k], w_bits, w_levels, granularity, zero);
             check_with(op, &inputs, Some((1, weights)), if exact { EXACT } else { CLOSE });
         }
@@ -340,7 +340,7 @@ fn products_by_measured_kernels() {
             (40, ActScale::Static, vec![Epilogue::Gelu]),
         ] {
             let inputs: Vec<Tensor> = [floats(&[m, 200], 1), floats(&[28], 3)].into_iter().take(1 + usize::from(m == 1)).collect();
-            let op = BitMatmul { a_bits: 8, a_levels: Levels::Signed, a_scale: scale, static_scale: 0.02, static_zero: 0, epilogue };
+            let op = BitMatmul { a_bits: 8, a_levels: Levels::Signed, a_scale: scale, a_group: None, static_scale: 0.02, static_zero: 0, epilogue };
             let weights = quantized(&[28, 200], 4, Levels::Signed, granularity, false);
             check_by(op, &inputs, Some((1, weights)), tuning.clone(), CLOSE);
         }

@@ -26,7 +26,7 @@ const FAMILIES: [(Lowering, (u8, u8)); 6] = [
 ];
 
 fn small_case() -> Case {
-    Case::random(&mut Random::new(77), (4, Levels::Signed, false), (8, Levels::Signed), (19, 45, 700), None)
+    Case::random(&mut Random::new(77), (4, Levels::Signed, false), (8, Levels::Signed), (19, 45, 700), None, None)
 }
 
 /// Runs a kernel with a mistake in it.

@@ -85,7 +85,7 @@ fn check(module: &Module, x: &[usize], random: &mut Random, packed: bool) {
 
 fn matmul(a_bits: u8, a_levels: Levels, a_scale: ActScale) -> BitMatmul {
     let epilogue = vec![Epilogue::Bias, Epilogue::Silu];
-    BitMatmul { a_bits, a_levels, a_scale, static_scale: 0.02, static_zero: 0, epilogue }
+    BitMatmul { a_bits, a_levels, a_scale, a_group: None, static_scale: 0.02, static_zero: 0, epilogue }
 }
 
 #[test]
@@ -108,6 +108,10 @@ fn compiled_matmuls_equal_interpreted_ones() {
         ] {
             let x = [3, random.below(50) + 1, 200];
             check(&module(matmul(a_bits, a_levels, a_scale), &x, w.clone()), &x, &mut random, true);
+        }
+        for (a_levels, group) in [(Levels::Unsigned, 64), (Levels::Signed, 32)] {
+            let (op, x) = (BitMatmul { a_group: Some(group), ..matmul(4, a_levels, ActScale::Row) }, [random.below(9) + 1, 200]);
+            check(&module(op, &x, w.clone()), &x, &mut random, true);
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Case {
     pub n: usize,
     pub k: usize,
     pub block: Option<u32>,
+    /// Elements of a row of activations that share a scale.
+    pub a_group: Option<u32>,
     pub a_codes: Vec<u8>,
     pub a_scales: Vec<f32>,
     pub a_zeros: Vec<i32>,
@@ -51,6 +53,7 @@ impl Case {
         (a_bits, a_levels): (u8, Levels),
         (m, n, k): (usize, usize, usize),
         block: Option<u32>,
+        a_group: Option<u32>,
     ) -> Self {
         let extreme = random.below(4) == 0;
         let mut codes = |count: usize, levels: Levels, bits: u8| -> Vec<u8> {
@@ -64,16 +67,29 @@ impl Case {
             (0..count).map(|_| low + random.below((high - low + 1) as usize) as i32).collect()
         };
         let w_zeros = if zero { zeros(n * blocks, w_levels, w_bits) } else { vec![] };
-        let a_zeros = if a_levels == Levels::Unsigned { zeros(m, a_levels, a_bits) } else { vec![0; m] };
-        let a_scales = (0..m).map(|_| random.unit().abs() + 0.01).collect();
+        let groups = m * a_group.map_or(1, |size| k.div_ceil(size as usize));
+        let a_zeros = if a_levels == Levels::Unsigned { zeros(groups, a_levels, a_bits) } else { vec![0; groups] };
+        let a_scales = (0..groups).map(|_| random.unit().abs() + 0.01).collect();
         // Some are f16, the smallest of them without an exponent.
         let half = |x: f32| half::f16::from_f32(x.abs() * 2f32.powi(-12)).to_f32();
         let w_scales = (0..n * blocks).map(|_| if n % 2 == 1 { half(random.unit()) } else { random.unit() }).collect();
-        Case { w_bits, w_levels, a_bits, a_levels, m, n, k, block, a_codes, a_scales, a_zeros, w_codes, w_scales, w_zeros }
+        Case { w_bits, w_levels, a_bits, a_levels, m, n, k, block, a_group, a_codes, a_scales, a_zeros, w_codes, w_scales, w_zeros }
     }
-    /// Scale blocks along k.
+    /// Elements along k of the blocks in which both operands have one scale.
+    pub fn size(&self) -> usize {
+        self.block.into_iter().chain(self.a_group).min().map_or(self.k, |size| size as usize)
+    }
+    /// Such blocks along k.
     pub fn blocks(&self) -> usize {
-        self.block.map_or(1, |size| self.k.div_ceil(size as usize))
+        self.k.div_ceil(self.size())
+    }
+    /// Where the scale and zero point of a column's block of weights are.
+    pub fn of_weights(&self, n: usize, g: usize) -> usize {
+        self.block.map_or(n, |size| n * self.k.div_ceil(size as usize) + g * self.size() / size as usize)
+    }
+    /// Where the scale and zero point of a row's block of activations are.
+    pub fn of_activations(&self, m: usize, g: usize) -> usize {
+        self.a_group.map_or(m, |size| m * self.k.div_ceil(size as usize) + g * self.size() / size as usize)
     }
     /// Weight codes as constants store them.
     pub fn packed_weights(&self) -> Vec<u8> {
@@ -81,7 +97,7 @@ impl Case {
     }
     /// `Σ (level_a - zero_a)(level_w - zero_w)` for every row, block and column.
     pub fn accumulators(&self) -> Vec<i32> {
-        let size = self.block.map_or(self.k, |size| size as usize);
+        let size = self.size();
         let mut sums = Vec::new();
         for m in 0..self.m {
             for g in 0..self.blocks() {
@@ -93,7 +109,7 @@ impl Case {
     fn dot(&self, m: usize, n: usize, g: usize, ks: std::ops::Range<usize>) -> i32 {
         let (a_step, a_offset) = self.a_levels.affine(self.a_bits);
         let (w_step, w_offset) = self.w_levels.affine(self.w_bits);
-        let (a_zero, w_zero) = (self.a_zeros[m], self.w_zeros.get(n * self.blocks() + g).copied().unwrap_or(0));
+        let (a_zero, w_zero) = (self.a_zeros[self.of_activations(m, g)], self.w_zeros.get(self.of_weights(n, g)).copied().unwrap_or(0));
         let (a, w) = (&self.a_codes[m * self.k..][ks.clone()], &self.w_codes[n * self.k..][ks]);
         let sum: i64 = a
             .iter()
@@ -108,10 +124,10 @@ impl Case {
         let output = |m: usize, n: usize| {
             let mut sum = -0f32;
             for g in 0..blocks {
-                let product = sums[(m * blocks + g) * self.n + n] as f32 * self.w_scales[n * blocks + g];
-                sum += product;
+                let product = sums[(m * blocks + g) * self.n + n] as f32 * self.w_scales[self.of_weights(n, g)];
+                sum += if self.a_group.is_some() { product * self.a_scales[self.of_activations(m, g)] } else { product };
             }
-            sum * self.a_scales[m]
+            if self.a_group.is_some() { sum } else { sum * self.a_scales[m] }
         };
         (0..self.m).flat_map(|m| (0..self.n).map(move |n| (m, n))).map(|(m, n)| output(m, n)).collect()
     }
@@ -132,6 +148,7 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (w, a) = (self.w_levels.name(), self.a_levels.name());
         write!(f, "{} x {} x {} w{} {w} a{} {a} block {:?}", self.m, self.n, self.k, self.w_bits, self.a_bits, self.block)?;
+        self.a_group.iter().try_for_each(|size| write!(f, " groups of {size}"))?;
         write!(f, "{}", if self.w_zeros.is_empty() { "" } else { " with zeros" })
     }
 }

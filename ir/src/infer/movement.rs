@@ -4,7 +4,7 @@ use super::cx::{Cx, Result, ceil_div, product};
 use crate::attr::Ints;
 use crate::dim::{Dim, DimFn};
 use crate::op::{Broadcast, Concat, Pad, Reshape, Slice, Split, Squeeze, Tile, Transpose, Unsqueeze};
-use crate::quant::Granularity;
+use crate::quant::{Granularity, QuantType};
 use crate::types::{Elem, Shape, Type};
 
 fn zero() -> Dim {
@@ -251,7 +251,8 @@ pub(super) fn concat(cx: &Cx<'_>, op: &Concat) -> Result<Type> {
     let ranked: Vec<Option<&[Dim]>> = ranked.collect::<Result<_>>()?;
     let Some(rank) = ranked.iter().flatten().map(|dims| dims.len()).next() else { return Ok(first.clone().into()) };
     let axis = cx.axis(op.axis, rank)?;
-    if axis + 1 == rank && first.elem.quant().is_some_and(|quant| quant.granularity == Granularity::Row) {
+    let by_rows = |quant: QuantType| matches!(quant.granularity, Granularity::Row | Granularity::RowBlock(_));
+    if axis + 1 == rank && first.elem.quant().is_some_and(by_rows) {
         return cx.fail(format!("parts of rows of {} have scales of their own", first.elem));
     }
     let mut joined: Option<Vec<Dim>> = None;

@@ -4,7 +4,7 @@ use super::cx::{Cx, Result, product};
 use super::window::Slide;
 use crate::dim::Dim;
 use crate::op::{ActScale, BitConv, BitMatmul, Epilogue, Quantize};
-use crate::quant::{Granularity, Levels, QuantType};
+use crate::quant::{Granularity, Levels, QuantType, common_block};
 use crate::types::{Elem, Shape, TensorType, Type};
 
 pub(super) fn quantize(cx: &Cx<'_>, op: &Quantize) -> Result<Type> {
@@ -27,6 +27,7 @@ fn valid(cx: &Cx<'_>, quant: &QuantType, shape: &Shape) -> Result<()> {
         Granularity::Axis(axis) => (axis as usize) < rank,
         Granularity::Block { axis, along, size } => (axis as usize) < rank && (along as usize) < rank && axis != along && size > 0,
         Granularity::Row => rank > 0,
+        Granularity::RowBlock(size) => rank > 0 && size > 0,
     };
     if fits { Ok(()) } else { cx.fail(format!("{quant} does not fit {}", cx.types[0])) }
 }
@@ -78,6 +79,7 @@ fn same_shape(cx: &Cx<'_>, out: &Shape, operand: &TensorType) -> Result<()> {
 
 pub(super) fn bit_matmul(cx: &Cx<'_>, op: &BitMatmul) -> Result<Type> {
     check_product(cx, op.a_bits, op.a_levels, &op.epilogue)?;
+    check_groups(cx, op)?;
     let (x, w) = (cx.rank_in(0, 1..=usize::MAX)?, cx.rank_is(1, 2)?);
     let shape = match (x, w) {
         (Some(x), Some(w)) => {
@@ -89,6 +91,16 @@ pub(super) fn bit_matmul(cx: &Cx<'_>, op: &BitMatmul) -> Result<Type> {
     };
     check_epilogue(cx, &op.epilogue, &shape, w.map(|w| &w[0]))?;
     Ok(Type::tensor(shape, Elem::F32))
+}
+
+/// Groups of activations have scales of their rows, and go with the blocks of the weights.
+fn check_groups(cx: &Cx<'_>, op: &BitMatmul) -> Result<()> {
+    let Some(group) = op.a_group else { return Ok(()) };
+    if op.a_scale != ActScale::Row {
+        return cx.fail(format!("groups of {group} activations, whose scale is {}", op.a_scale.name()));
+    }
+    let weights = quantized(cx, 1)?.elem.quant().map_or(Ok(None), |quant| quant.granularity.row_block());
+    weights.and_then(|weights| common_block(Some(group), weights)).map(drop).or_else(|why| cx.fail(why))
 }
 
 pub(super) fn bit_conv(cx: &Cx<'_>, op: &BitConv) -> Result<Type> {

@@ -488,6 +488,8 @@ ops! {
         a_levels: Levels,
         /// Where the activation scale comes from.
         a_scale: ActScale,
+        /// Elements of a row that share a scale found per row, the last of them ragged; absent: all.
+        a_group: Option<u32>,
         /// Scale when static.
         static_scale: f32,
         /// Zero point when static.

@@ -86,6 +86,11 @@ fn scale_count(quant: &QuantType, dims: &[usize]) -> Option<usize> {
         }
         Granularity::Block { .. } => None,
         Granularity::Row => count(dims.split_last()?.1),
+        Granularity::RowBlock(0) => None,
+        Granularity::RowBlock(size) => {
+            let (row, rows) = dims.split_last()?;
+            count(rows)?.checked_mul(row.div_ceil(size as usize))
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 //!         %5 = add %4, @bias ; %6 = relu %5
 //! After   %6 = bit_matmul %0, @q, @bias {epilogue = [bias, relu]}
 //!
-//! Legal when  the activations are quantized per row, per tensor or with a constant scale; what the epilogue takes in has no
-//!             other reader.
+//! Legal when  the activations are quantized per row, per group of a row, per tensor or with a constant scale; groups of the activations
+//!             are multiples or parts of the blocks of the weights; what the epilogue takes in has no other reader.
 //! Exactness   the sums become exact integers; what stays is the rounding of one scaling per block: within 1e-5 of the largest
 //!             output of the unfused graph.
 //! Cost        O(nodes). Requires `quantize`, or a model that comes with quantize and dequantize.
@@ -19,7 +19,7 @@ use mokume_ir::graph::Node;
 use mokume_ir::ids::{NodeId, ValueId};
 use mokume_ir::op::{ActScale, BitConv, BitMatmul, Conv, Op};
 use mokume_ir::order::order;
-use mokume_ir::quant::{Granularity, Levels, QuantType};
+use mokume_ir::quant::{Granularity, Levels, QuantType, common_block};
 use mokume_ir::types::Elem;
 
 options! {
@@ -54,6 +54,7 @@ struct Activations {
     x: ValueId,
     ty: QuantType,
     scale: ActScale,
+    group: Option<u32>,
     static_scale: f32,
     static_zero: i64,
 }
@@ -73,7 +74,7 @@ fn product(editor: &Editor<'_>, id: NodeId) -> Result<Term, Miss> {
     let activations = activations(editor, codes)?;
     match &node.op {
         Op::Conv(op) => conv(editor, node, op, activations, weight),
-        _ => Ok(matmul(activations, weight)),
+        _ => matmul(editor, activations, weight),
     }
 }
 
@@ -104,11 +105,7 @@ fn reshaped(editor: &Editor<'_>, value: ValueId) -> Option<ValueId> {
 /// A quantized constant matrix with scales per tensor, row, or block along the sum.
 fn is_packed_weight(editor: &Editor<'_>, value: ValueId) -> bool {
     let Some(constant) = query::constant(editor, value) else { return false };
-    let fits = |granularity| match granularity {
-        Granularity::Tensor | Granularity::Axis(0) | Granularity::Block { axis: 0, along: 1, .. } => true,
-        Granularity::Axis(_) | Granularity::Block { .. } | Granularity::Row => false,
-    };
-    constant.dims().len() == 2 && constant.ty.elem.quant().is_some_and(|ty| fits(ty.granularity))
+    constant.dims().len() == 2 && constant.ty.elem.quant().is_some_and(|ty| ty.granularity.row_block().is_ok())
 }
 
 fn activations(editor: &Editor<'_>, codes: ValueId) -> Result<Activations, Miss> {
@@ -121,7 +118,7 @@ fn activations(editor: &Editor<'_>, codes: ValueId) -> Result<Activations, Miss>
     }
     let given = |index: usize| node.inputs.get(index).map(|&operand| scalar(editor, operand));
     let (scale, static_scale, static_zero) = match (ty.granularity, given(1), given(2)) {
-        (Granularity::Row, None, None) => (ActScale::Row, 0.0, 0),
+        (Granularity::Row | Granularity::RowBlock(_), None, None) => (ActScale::Row, 0.0, 0),
         (Granularity::Tensor, None, None) => (ActScale::Tensor, 0.0, 0),
         (Granularity::Tensor, Some(Some(scale)), zero) => match zero.unwrap_or(Some(0.0)) {
             Some(zero) => (ActScale::Static, scale as f32, zero as i64),
@@ -129,20 +126,27 @@ fn activations(editor: &Editor<'_>, codes: ValueId) -> Result<Activations, Miss>
         },
         _ => return skip("the activations have scales that no integer product takes"),
     };
+    let group = if let Granularity::RowBlock(size) = ty.granularity { Some(size) } else { None };
     match ty.zero_point == (ty.levels == Levels::Unsigned) {
-        true => Ok(Activations { x, ty, scale, static_scale, static_zero }),
+        true => Ok(Activations { x, ty, scale, group, static_scale, static_zero }),
         false => skip("activations have a zero point exactly when they are unsigned"),
     }
 }
 
-fn matmul(activations: Activations, weight: ValueId) -> Term {
-    let Activations { x, ty, scale, static_scale, static_zero } = activations;
-    let op = BitMatmul { a_bits: ty.bits, a_levels: ty.levels, a_scale: scale, static_scale, static_zero, epilogue: vec![] };
-    apply(op, [x, weight])
+fn matmul(editor: &Editor<'_>, activations: Activations, weight: ValueId) -> Result<Term, Miss> {
+    let Activations { x, ty, scale, group, static_scale, static_zero } = activations;
+    let weights = editor.ty(weight);
+    let blocks = weights.elem().and_then(Elem::quant).map_or(Ok(None), |weights| weights.granularity.row_block());
+    blocks.and_then(|blocks| common_block(group, blocks)).map_err(Miss::Skip)?;
+    let k = weights.dims().and_then(|dims| dims.last()?.known());
+    let group = group.filter(|&size| k.is_none_or(|k| i64::from(size) < k));
+    let op =
+        BitMatmul { a_bits: ty.bits, a_levels: ty.levels, a_scale: scale, a_group: group, static_scale, static_zero, epilogue: vec![] };
+    Ok(apply(op, [x, weight]))
 }
 
 fn conv(editor: &Editor<'_>, node: &Node, op: &Conv, activations: Activations, weight: ValueId) -> Result<Term, Miss> {
-    let Activations { x, ty, scale, static_scale, static_zero } = activations;
+    let Activations { x, ty, scale, static_scale, static_zero, .. } = activations;
     if scale == ActScale::Row {
         return Err(Miss::Skip("the activations of a convolution are quantized per row".into()));
     }

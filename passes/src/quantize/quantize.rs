@@ -6,9 +6,9 @@
 //!
 //! Legal when  the weight is an f32 constant, the activations are f32, and sums of codes fit into 32 bits.
 //! Exactness   approximate: round to nearest. Weights per output channel, or per block of `group` along the sum. Activations per
-//!             row (token) for matmuls; per tensor for convolutions, with ranges from calibration data if there is any, else
-//!             found at run time. Convolutions that never run on the calibration data stay float, and with `keep` those
-//!             that lose most.
+//!             row (token), or per `a_group` elements of one, for matmuls; per tensor for convolutions, with ranges from calibration
+//!             data if there is any, else found at run time. Convolutions that never run on the calibration data stay float, and
+//!             with `keep` those that lose most.
 //! Cost        O(weights), in parallel, one weight at a time; with `keep`, and where the outputs are further away, a run of the
 //!             calibration data per convolution. Enables `fuse`.
 
@@ -34,7 +34,7 @@ use mokume_ir::graph::Module;
 use mokume_ir::ids::{ConstId, FuncId, NodeId};
 use mokume_ir::op::{BinaryKind, Dequantize, Matmul, Op, Quantize as QuantizeOp, Transpose};
 use mokume_ir::order::order;
-use mokume_ir::quant::{Granularity, Levels, QuantType};
+use mokume_ir::quant::{Granularity, Levels, QuantType, common_block};
 use std::collections::HashMap;
 
 options! {
@@ -46,6 +46,9 @@ options! {
         a: u8 = 8,
         /// weights that share a scale, along the sum; 0 is one scale per output channel
         group: usize = 0,
+        /// activations of a matmul that share a scale, within a row; 0 is one scale per row (token). With `group`, one of both must be a
+        /// multiple of the other
+        a_group: usize = 0,
         /// levels of weights: signed, odd (no zero), five (w=3), ternary (w=2)
         levels: String = "signed".to_string(),
         /// levels of activations: unsigned (with a zero point), signed, odd, five (a=3), ternary (a=2)
@@ -110,7 +113,16 @@ type Done = HashMap<(ConstId, usize, bool), Constant>;
 /// The options in the words of the IR.
 struct Plan {
     weights: Rounding,
-    activations: Option<(u8, Levels)>,
+    activations: Option<Activations>,
+}
+
+/// How activations are rounded.
+#[derive(Clone, Copy)]
+struct Activations {
+    bits: u8,
+    levels: Levels,
+    /// Elements of a row that share a scale; 0 is all.
+    group: usize,
 }
 
 impl Quantize {
@@ -118,11 +130,22 @@ impl Quantize {
         let levels = if self.symmetric { level_option("levels", &self.levels)? } else { Levels::Unsigned };
         check_bits("w", self.w, levels)?;
         let a_levels = level_option("a_levels", &self.a_levels)?;
-        let activations = (self.a < 16).then_some((self.a, a_levels));
+        let activations = (self.a < 16).then_some(Activations { bits: self.a, levels: a_levels, group: self.a_group });
         if activations.is_some() {
             check_bits("a", self.a, a_levels)?;
+            self.check_groups()?;
         }
         Ok(Plan { weights: Rounding { bits: self.w, levels, search: self.search && self.w < 8, half_scales: self.group > 0 }, activations })
+    }
+
+    /// Groups of activations are multiples or parts of those of weights.
+    fn check_groups(&self) -> Result<(), PassError> {
+        let [activations, weights] = [("a_group", self.a_group), ("group", self.group)].map(|(option, size)| match u32::try_from(size) {
+            Ok(size) => Ok((size > 0).then_some(size)),
+            Err(_) => Err(format!("{option}={size} is too large")),
+        });
+        let fits = activations.and_then(|activations| common_block(activations, weights?));
+        fits.map(drop).map_err(|why| Diagnostic::input("quantize::groups", format!("pass `quantize`: {why}")).into())
     }
 
     /// What can be quantized, in canonical order; remarks about what cannot.
@@ -272,7 +295,7 @@ impl Quantize {
     }
 
     fn activations(&self, plan: &Plan, site: &Site, range: Option<(f32, f32)>) -> Option<Term> {
-        plan.activations.map(|(bits, levels)| quantized(site, bits, levels, range))
+        plan.activations.map(|how| quantized(site, how, range))
     }
 
     fn edit(
@@ -347,7 +370,7 @@ fn quantize_weight(editor: &Editor<'_>, site: &Site, rounding: Rounding, group: 
 fn product(editor: &Editor<'_>, site: &Site, weight: Constant, plan: &Plan, range: Option<(f32, f32)>) -> Term {
     let node = &editor[site.node];
     let x = match plan.activations {
-        Some((bits, levels)) => quantized(site, bits, levels, range),
+        Some(how) => quantized(site, how, range),
         None => site.x.into(),
     };
     let weight = apply(Dequantize {}, [Term::Const(weight)]);
@@ -378,8 +401,12 @@ fn filters(editor: &Editor<'_>, site: &Site, weight: Term) -> Term {
 }
 
 /// The activations of a site, rounded.
-fn quantized(site: &Site, bits: u8, levels: Levels, range: Option<(f32, f32)>) -> Term {
-    let granularity = if site.conv { Granularity::Tensor } else { Granularity::Row };
+fn quantized(site: &Site, Activations { bits, levels, group }: Activations, range: Option<(f32, f32)>) -> Term {
+    let granularity = match group {
+        _ if site.conv => Granularity::Tensor,
+        size if size == 0 || size >= site.cols => Granularity::Row,
+        size => Granularity::RowBlock(size as u32),
+    };
     let to = QuantType { bits, levels, granularity, zero_point: levels == Levels::Unsigned };
     let mut operands = vec![Term::Value(site.x)];
     if let Some((low, high)) = range {

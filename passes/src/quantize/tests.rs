@@ -58,6 +58,33 @@ fn a_linear_layer_becomes_one_integer_product() {
 }
 
 #[test]
+fn groups_of_activations_become_part_of_the_product() {
+    let text = nodes(LINEAR, "quantize{w=4,a=4,a_group=4},fuse,dce");
+    assert!(text.contains("a_bits = 4, a_levels = unsigned, a_scale = row, a_group = 4,"), "{text}");
+    let whole = nodes(LINEAR, "quantize{w=4,a=4,a_group=8},fuse,dce");
+    assert_eq!(whole, nodes(LINEAR, "quantize{w=4,a=4},fuse,dce"));
+    let conv = nodes(CONV, "quantize{a_group=4},fuse,dce");
+    assert!(conv.contains("a_scale = tensor"), "{conv}");
+}
+
+#[test]
+fn groups_that_do_not_go_with_blocks_stay_as_they_are() {
+    let text = r#"module "m"
+        const @0 : tensor<1 x 8 x !quant<4, signed, block(0, 1, 4)>> = [1, 2, 3, 4, 5, 6, 7, 8] scales [1.0, 2.0]
+        graph @f0 "main"(%0 "x": tensor<n x 8 x f32>) -> ("y") {
+          %1 = quantize %0 {to = !quant<4, signed, row(3)>} : tensor<n x 8 x !quant<4, signed, row(3)>>
+          %2 = dequantize %1 : tensor<n x 8 x f32>
+          %3 = dequantize @0 : tensor<1 x 8 x f32>
+          %4 = matmul %2, %3 {transpose_a = false, transpose_b = true} : tensor<n x 1 x f32> loc("fc")
+          return %4
+        }"#;
+    let (after, remarks) = run(&mut module(text), "fuse", &NoExecutor, vec![]);
+    assert!(after.contains("= matmul"), "{after}");
+    let why = "activations have a scale per 3 elements and weights per 4: one must be a multiple of the other";
+    assert_eq!(remarks[0].to_string(), format!("fuse: \"fc\" (matmul): {why}"));
+}
+
+#[test]
 fn weights_without_activations_are_dequantized() {
     let quantized = nodes(LINEAR, "quantize{w=4,a=16,group=4}");
     assert!(quantized.starts_with("%2 = dequantize @0\n%3 = matmul %0, %2"), "{quantized}");
@@ -94,6 +121,11 @@ fn impossible_options_are_errors() {
     };
     assert_eq!(error("quantize{w=9}"), "error[quantize::bits]: pass `quantize` cannot take w=9: signed levels need 1 to 8 bits");
     assert_eq!(error("quantize{levels=five}"), "error[quantize::bits]: pass `quantize` cannot take w=8: five levels need 3 bits");
+    assert_eq!(
+        error("quantize{group=48,a_group=64}"),
+        "error[quantize::groups]: pass `quantize`: activations have a scale per 64 elements and weights per 48: one must be a multiple of the \
+         other"
+    );
     assert!(error("quantize{levels=old}").contains("levels are signed, unsigned, odd, five, ternary"));
     let parse = Pipeline::parse("quantize{w=4,gruop=32,a=-1}").expect_err("it is wrong").to_string();
     assert!(parse.contains("pass `quantize` has no option `gruop`") && parse.contains("did you mean `group`?"), "{parse}");

@@ -237,6 +237,7 @@ fn quant(value: &m::Quant) -> Result<QuantType, Wrong> {
     let granularity = match (&value.granularity[..], value.per_row) {
         ([], false) => Granularity::Tensor,
         ([], true) => Granularity::Row,
+        ([size], true) => Granularity::RowBlock(*size),
         ([axis], false) => Granularity::Axis(*axis),
         ([axis, along, size], false) => Granularity::Block { axis: *axis, along: *along, size: *size },
         _ => return Err("an unknown granularity".into()),

@@ -200,13 +200,14 @@ fn quant(value: QuantType) -> m::Quant {
     let granularity = match value.granularity {
         Granularity::Tensor | Granularity::Row => vec![],
         Granularity::Axis(axis) => vec![axis],
+        Granularity::RowBlock(size) => vec![size],
         Granularity::Block { axis, along, size } => vec![axis, along, size],
     };
     m::Quant {
         bits: value.bits.into(),
         levels: value.levels.name().into(),
         granularity,
-        per_row: value.granularity == Granularity::Row,
+        per_row: matches!(value.granularity, Granularity::Row | Granularity::RowBlock(_)),
         zero_point: value.zero_point,
     }
 }

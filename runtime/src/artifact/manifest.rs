@@ -251,7 +251,7 @@ pub(crate) struct Quant {
     pub(crate) bits: u32,
     #[prost(string, tag = "2")]
     pub(crate) levels: String,
-    /// Empty: per tensor. `[axis]`. `[axis, along, size]`.
+    /// Empty: per tensor. `[axis]`. `[axis, along, size]`. Per row: empty, or `[size]`.
     #[prost(uint32, repeated, tag = "3")]
     pub(crate) granularity: Vec<u32>,
     #[prost(bool, tag = "4")]

@@ -12,9 +12,9 @@ pub struct KernelArgs {
     pub row_bytes: u64,
     /// `step_a [cw] Σ b` per row and block.
     pub corrections: *const i32,
-    /// `ca` per row; read when the kernel has centers.
+    /// `ca` per row (and block, when the kernel has groups of activations); read when the kernel has centers.
     pub centers: *const i32,
-    /// Activation scale per row; read when the kernel stores f32.
+    /// Activation scale per row (and block, as centers); read when the kernel stores f32.
     pub scales: *const f32,
     /// Packed weights, `tile_bytes` per tile.
     pub weights: *const u8,

@@ -31,7 +31,7 @@ const TASK_BYTES: Range<usize> = 1 << 14..1 << 18;
 ///
 /// Panics  when a kernel stores accumulators, or an operand is too small.
 pub fn multiply<'p>(products: impl IntoIterator<Item = (&'p Product, &'p mut [f32])>, rows: &Rows) {
-    let count = rows.scales.len();
+    let count = rows.count;
     let all: SmallVec<[_; 3]> = products.into_iter().map(|(product, y)| (product, product.results(count, y))).collect();
     let tasks = all.iter().enumerate().flat_map(|(i, (product, _))| product.tasks(count).map(move |task| (i, task)));
     let tasks: SmallVec<[_; 32]> = tasks.collect();
@@ -86,7 +86,7 @@ impl Product {
     ///
     /// Panics  as [`multiply`].
     pub fn fill(&self, rows: RowsRef<'_>, y: &mut [f32]) {
-        let (count, stride) = (rows.scales.len(), self.layout.tiles() * LANES);
+        let (count, stride) = (rows.count, self.layout.tiles() * LANES);
         assert_eq!(self.spec.store, Store::Scaled, "kernel {}", self.spec);
         assert_eq!(y.len(), count * stride, "results of {count} rows");
         // SAFETY: the output has whole tiles.
@@ -94,7 +94,7 @@ impl Product {
     }
     /// The last tile, which has columns that do not exist.
     fn multiply_last(&self, rows: &Rows, out: &Shared<'_, f32>) {
-        let (count, n, tile) = (rows.scales.len(), self.layout.n, self.layout.n / LANES);
+        let (count, n, tile) = (rows.count, self.layout.n, self.layout.n / LANES);
         let columns = n % LANES;
         scratch::with(count * LANES, |last: &mut [f32]| {
             // SAFETY: `last` has a whole tile of columns.
@@ -120,7 +120,7 @@ impl Product {
     /// Panics  when the kernel stores f32, or an operand is too small.
     pub fn accumulators(&self, rows: &Rows) -> Vec<i32> {
         assert_eq!(self.spec.store, Store::Raw, "kernel {}", self.spec);
-        let (count, tiles) = (rows.scales.len(), self.layout.tiles());
+        let (count, tiles) = (rows.count, self.layout.tiles());
         let mut out = vec![0i32; count * self.layout.blocks * tiles * LANES];
         // SAFETY: the output has whole tiles.
         unsafe { self.run(rows.view(), 0..count, 0..tiles, out.as_mut_ptr().cast(), tiles * LANES) }
@@ -134,17 +134,18 @@ impl Product {
             return;
         }
         assert!(tiles.end <= layout.tiles(), "tiles {tiles:?} of {}", layout.tiles());
-        assert_eq!(rows.bytes.len(), rows.scales.len() * layout.row_bytes, "rows do not fit {}", self.spec);
-        let left_over = rows.scales.len() % SHARED_ROWS;
+        assert_eq!(rows.bytes.len(), rows.count * layout.row_bytes, "rows do not fit {}", self.spec);
+        let left_over = rows.count % SHARED_ROWS;
         assert_eq!(rows.tables.len(), left_over * layout.tables, "tables do not fit {}", self.spec);
-        let whole = range.start.is_multiple_of(SHARED_ROWS) && (range.end == rows.scales.len() || range.len().is_multiple_of(SHARED_ROWS));
+        let whole = range.start.is_multiple_of(SHARED_ROWS) && (range.end == rows.count || range.len().is_multiple_of(SHARED_ROWS));
         assert!(whole || layout.tables == 0, "rows {range:?} are no groups of those with tables");
+        let scales = range.start * layout.row_scales..range.end * layout.row_scales;
         let args = KernelArgs {
             activations: rows.bytes[range.start * layout.row_bytes..].as_ptr(),
             row_bytes: layout.row_bytes as u64,
             corrections: rows.corrections[range.start * layout.blocks..range.end * layout.blocks].as_ptr(),
-            centers: rows.centers[range.clone()].as_ptr(),
-            scales: rows.scales[range.clone()].as_ptr(),
+            centers: rows.centers[scales.clone()].as_ptr(),
+            scales: rows.scales[scales].as_ptr(),
             weights: self.weights[tiles.start * layout.tile_bytes..].as_ptr(),
             tile_bytes: layout.tile_bytes as u64,
             codes: layout.codes as u64,

@@ -3,7 +3,7 @@
 use super::call::Product;
 use super::isa::IsaLevel;
 use super::loader::Code;
-use super::spec::{KernelSpec, ScaleFormat, Strategy};
+use super::spec::{BitProduct, KernelSpec, ScaleFormat, Strategy};
 use crate::gpu::code::DeviceCode;
 use bytes::Bytes;
 use mokume_ir::diag::{Diagnostic, Report};
@@ -114,12 +114,13 @@ fn bind(
 /// The kernel of a `bit_matmul` or `bit_conv` with the weights `id`.
 pub fn kernel_of(node: &Node, module: &Module, id: ConstId, strategy: Strategy, scales: ScaleFormat) -> Option<KernelSpec> {
     let quant = module.constants.get(id)?.ty.elem.quant()?;
-    let (a_bits, a_levels) = match &node.op {
-        Op::BitMatmul(op) => (op.a_bits, op.a_levels),
-        Op::BitConv(op) => (op.a_bits, op.a_levels),
+    let (a_bits, a_levels, group) = match &node.op {
+        Op::BitMatmul(op) => (op.a_bits, op.a_levels, op.a_group),
+        Op::BitConv(op) => (op.a_bits, op.a_levels, None),
         _ => return None,
     };
-    (1..=8).contains(&a_bits).then(|| KernelSpec::of(&quant, a_bits, a_levels, strategy, scales)).flatten()
+    let product = (1..=8).contains(&a_bits).then(|| BitProduct::of(&quant, a_bits, a_levels)?.with_groups(group)).flatten()?;
+    Some(KernelSpec::of(product, strategy, scales))
 }
 
 /// Groups of columns of a product.

@@ -4,6 +4,7 @@ use super::spec::{ByteCode, CHUNK, KernelSpec, Layout, SHARED_ROWS, Strategy, Ta
 use super::tables;
 use crate::ops::simd::vectorized;
 use std::cell::Cell;
+use std::ops::Range;
 
 /// What turns the bytes of a row into a kernel operand.
 #[derive(Debug, Clone, Copy)]
@@ -18,30 +19,34 @@ pub struct RowPacker {
 /// Packed rows.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
+    /// How many there are.
+    pub count: usize,
     /// Activations, `row_bytes` per row.
     pub bytes: Vec<u8>,
     /// Those of the rows left over from groups of [`SHARED_ROWS`].
     pub tables: Vec<Table>,
     /// One per row and block.
     pub corrections: Vec<i32>,
-    /// One per row.
+    /// One per row, or per row and block.
     pub centers: Vec<i32>,
-    /// One per row.
+    /// As many.
     pub scales: Vec<f32>,
 }
 
 /// Packed rows as a kernel reads them.
 #[derive(Debug, Clone, Copy)]
 pub struct RowsRef<'a> {
+    /// How many there are.
+    pub count: usize,
     /// Activations.
     pub bytes: &'a [u8],
     /// Those of the rows left over from groups of [`SHARED_ROWS`].
     pub tables: &'a [Table],
     /// One per row and block.
     pub corrections: &'a [i32],
-    /// One per row.
+    /// One per row, or per row and block.
     pub centers: &'a [i32],
-    /// One per row.
+    /// As many.
     pub scales: &'a [f32],
 }
 
@@ -52,7 +57,8 @@ impl Rows {
     }
     /// The rows, whose activations lie elsewhere.
     pub fn with_bytes<'a>(&'a self, bytes: &'a [u8]) -> RowsRef<'a> {
-        RowsRef { bytes, tables: &self.tables, corrections: &self.corrections, centers: &self.centers, scales: &self.scales }
+        let Rows { count, tables, corrections, centers, scales, .. } = self;
+        RowsRef { count: *count, bytes, tables, corrections, centers, scales }
     }
 }
 
@@ -61,8 +67,8 @@ pub struct RowMut<'a> {
     bytes: &'a mut [u8],
     tables: &'a mut [Table],
     corrections: &'a mut [i32],
-    center: &'a mut i32,
-    scale: &'a mut f32,
+    centers: &'a mut [i32],
+    scales: &'a mut [f32],
 }
 
 impl RowPacker {
@@ -77,7 +83,7 @@ impl RowPacker {
     }
     /// Whether both write the same for the same rows.
     pub fn packs_as(&self, other: &RowPacker) -> bool {
-        let shape = |layout: &Layout| (layout.k, layout.block, layout.chunks, layout.row_bytes, layout.tables);
+        let shape = |layout: &Layout| (layout.k, layout.block, layout.chunks, layout.row_bytes, layout.row_scales, layout.tables);
         let how = |packer: &RowPacker| (packer.spec.strategy, packer.spec.a_bits, packer.code, packer.factor);
         shape(&self.layout) == shape(&other.layout) && how(self) == how(other)
     }
@@ -88,21 +94,23 @@ impl RowPacker {
     /// Memory for `count` rows.
     pub fn rows(&self, count: usize) -> Rows {
         Rows {
+            count,
             bytes: vec![0; count * self.layout.row_bytes],
             tables: vec![Table([0; _]); count % SHARED_ROWS * self.layout.tables],
             corrections: vec![0; count * self.layout.blocks],
-            centers: vec![0; count],
-            scales: vec![1.0; count],
+            centers: vec![0; count * self.layout.row_scales],
+            scales: vec![1.0; count * self.layout.row_scales],
         }
     }
     /// Calls `body` with memory for `count` rows, of unspecified contents, that is kept per thread.
     pub fn with_rows<R>(&self, count: usize, body: impl FnOnce(&mut Rows) -> R) -> R {
         let mut rows = KEPT.take();
+        rows.count = count;
         rows.bytes.resize(count * self.layout.row_bytes, 0);
         rows.tables.resize(count % SHARED_ROWS * self.layout.tables, Table([0; _]));
         rows.corrections.resize(count * self.layout.blocks, 0);
-        rows.centers.resize(count, 0);
-        rows.scales.resize(count, 0.0);
+        rows.centers.resize(count * self.layout.row_scales, 0);
+        rows.scales.resize(count * self.layout.row_scales, 0.0);
         let result = body(&mut rows);
         KEPT.set(rows);
         result
@@ -122,27 +130,37 @@ impl RowPacker {
         rows.centers.fill(self.code.center.wrapping_sub(zero));
         let block = self.layout.chunks * CHUNK;
         block_sums(bytemuck::cast_slice(bytes), block, self.factor, &mut rows.corrections);
-        let left_over = &bytes[rows.scales.len() / SHARED_ROWS * SHARED_ROWS * self.layout.row_bytes..];
+        let left_over = &bytes[rows.count / SHARED_ROWS * SHARED_ROWS * self.layout.row_bytes..];
         tables::fill(bytemuck::cast_slice(left_over), self.spec.tables(), &mut rows.tables);
     }
     /// The rows, one by one.
     pub fn split<'a>(&self, rows: &'a mut Rows) -> impl Iterator<Item = RowMut<'a>> + use<'a> {
         let bytes = rows.bytes.chunks_exact_mut(self.layout.row_bytes.max(1));
         let corrections = rows.corrections.chunks_exact_mut(self.layout.blocks.max(1));
-        let shared = rows.scales.len() / SHARED_ROWS * SHARED_ROWS;
+        let shared = rows.count / SHARED_ROWS * SHARED_ROWS;
         let no_tables = || std::iter::repeat_with(|| &mut [][..]);
         let tables = no_tables().take(shared).chain(rows.tables.chunks_exact_mut(self.layout.tables.max(1))).chain(no_tables());
-        let numbers = rows.centers.iter_mut().zip(&mut rows.scales);
+        let numbers = self.layout.row_scales.max(1);
+        let numbers = rows.centers.chunks_exact_mut(numbers).zip(rows.scales.chunks_exact_mut(numbers));
         let rows = bytes.zip(tables).zip(corrections).zip(numbers);
-        rows.map(|(((bytes, tables), corrections), (center, scale))| RowMut { bytes, tables, corrections, center, scale })
+        rows.map(|(((bytes, tables), corrections), (centers, scales))| RowMut { bytes, tables, corrections, centers, scales })
     }
     /// The bytes of codes.
     pub fn to_bytes<'c>(&self, codes: impl Iterator<Item = &'c u8>, bytes: &mut [i8]) {
         bytes.iter_mut().zip(codes).for_each(|(byte, &code)| *byte = code.wrapping_sub(self.code.bias as u8) as i8);
     }
-    /// Writes one row from its `k` bytes, into zeros if rows are not plain.
-    pub fn pack(&self, bytes: &[i8], scale: f32, zero: i32, row: &mut RowMut<'_>) {
-        (*row.scale, *row.center) = (scale, self.code.center.wrapping_sub(zero));
+    /// Elements of a row that share a scale, of activations in groups of this size, and in how many scales of the row that is written.
+    pub fn groups(&self, size: Option<u32>) -> (usize, usize) {
+        size.map_or((self.layout.k, 1), |size| (size as usize, size as usize / self.layout.block))
+    }
+    /// Writes scale and zero point of a row, or of some of its blocks.
+    pub fn scale(&self, at: Range<usize>, scale: f32, zero: i32, row: &mut RowMut<'_>) {
+        let at = at.start..at.end.min(row.scales.len());
+        row.scales[at.clone()].fill(scale);
+        row.centers[at].fill(self.code.center.wrapping_sub(zero));
+    }
+    /// Writes what else belongs to one row from its `k` bytes, into zeros if rows are not plain.
+    pub fn pack(&self, bytes: &[i8], row: &mut RowMut<'_>) {
         block_sums(bytes, self.layout.block, self.factor, row.corrections);
         self.pack_bytes(bytes, row.bytes);
         if !row.tables.is_empty() {
@@ -176,7 +194,7 @@ impl RowPacker {
 }
 
 thread_local! {
-    static KEPT: Cell<Rows> = const { Cell::new(Rows { bytes: vec![], tables: vec![], corrections: vec![], centers: vec![], scales: vec![] }) };
+    static KEPT: Cell<Rows> = const { Cell::new(Rows { count: 0, bytes: vec![], tables: vec![], corrections: vec![], centers: vec![], scales: vec![] }) };
 }
 
 vectorized! {

@@ -114,16 +114,16 @@ pub fn matmuls(all: &[Matmul<'_>], activations: &Activations<'_>, cx: &OpContext
 /// Quantizes and packs rows; each is normalized, quantized and packed while it is in cache, where that does not take all of them.
 fn pack(from: &Activations<'_>, packer: &RowPacker, how: &Activation, rows: &mut Rows) -> Result<(), OpError> {
     match (how.scale, from.norm) {
-        (ActScale::Row, norm) => pack_each(from.x.slice(), norm, packer, RowCoder::of_activations(how)?, rows),
+        (ActScale::Row, norm) => pack_each(from.x.slice(), norm, packer, (RowCoder::of_activations(how)?, how.group), rows),
         (_, None) => return pack_rows(from.x.slice(), packer, how, rows),
         (_, Some(_)) => return Err(OpError::unsupported("a norm of activations that share a scale")),
     }
     Ok(())
 }
 
-/// Quantizes and packs rows with a scale each.
-fn pack_each(x: &[f32], norm: Option<RowNorm<'_>>, packer: &RowPacker, coder: RowCoder, rows: &mut Rows) {
-    let (k, bias) = (packer.k(), packer.code().bias as u8);
+/// Quantizes and packs rows with a scale each, or one per group of elements.
+fn pack_each(x: &[f32], norm: Option<RowNorm<'_>>, packer: &RowPacker, (coder, group): (RowCoder, Option<u32>), rows: &mut Rows) {
+    let (k, bias, (size, scales)) = (packer.k(), packer.code().bias as u8, packer.groups(group));
     if !packer.is_plain() {
         rows.bytes.fill(0);
     }
@@ -142,8 +142,11 @@ fn pack_each(x: &[f32], norm: Option<RowNorm<'_>>, packer: &RowPacker, coder: Ro
                     norm.row(x, normal);
                     normal
                 });
-                let (scale, zero) = coder.code(x, bias, bytes);
-                packer.pack(bytemuck::cast_slice(bytes), scale, zero, line);
+                for (g, (x, bytes)) in x.chunks(size).zip(bytes.chunks_mut(size)).enumerate() {
+                    let (scale, zero) = coder.code(x, bias, bytes);
+                    packer.scale(g * scales..(g + 1) * scales, scale, zero, line);
+                }
+                packer.pack(bytemuck::cast_slice(bytes), line);
             }
         });
     });
@@ -161,7 +164,8 @@ fn pack_rows(x: &[f32], packer: &RowPacker, how: &Activation, rows: &mut Rows) -
         lines.par_chunks_mut(PACK_ROWS).enumerate().for_each(|(chunk, lines)| {
             for (i, line) in lines.iter_mut().enumerate() {
                 let m = chunk * PACK_ROWS + i;
-                packer.pack(bytemuck::cast_slice(&bytes[m * k..(m + 1) * k]), scales[0], zeros[0], line);
+                packer.scale(0..1, scales[0], zeros[0], line);
+                packer.pack(bytemuck::cast_slice(&bytes[m * k..(m + 1) * k]), line);
             }
         });
         Ok(())
@@ -258,7 +262,8 @@ impl Convolution<'_> {
             self.image.patches(bytes, group, range, patches);
             rows.bytes.fill(0);
             for (patch, mut row) in patches.chunks_exact(k.max(1)).zip(self.packer.split(rows)) {
-                self.packer.pack(bytemuck::cast_slice(patch), scale, zero, &mut row);
+                self.packer.scale(0..1, scale, zero, &mut row);
+                self.packer.pack(bytemuck::cast_slice(patch), &mut row);
             }
         });
     }

@@ -18,7 +18,6 @@
 
 use super::isa::IsaLevel;
 pub use crate::bit_product::{BitProduct, ByteCode, max_terms};
-use mokume_ir::quant::{Levels, QuantType};
 use std::fmt;
 use std::ops::Deref;
 
@@ -107,7 +106,8 @@ impl ScaleFormat {
 /// What a kernel stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Store {
-    /// f32: `(Σ_g acc_g * scale_w[n, g]) * scale_a[m]`, blocks in order, every operation rounded by itself.
+    /// f32: `(Σ_g acc_g * scale_w[n, g]) * scale_a[m]`, blocks in order, every operation rounded by itself; with a scale of the
+    /// activations per block `Σ_g (acc_g * scale_w[n, g]) * scale_a[m, g]`.
     Scaled,
     /// The i32 accumulator of every row, block and column.
     Raw,
@@ -134,9 +134,9 @@ impl Deref for KernelSpec {
 }
 
 impl KernelSpec {
-    /// The kernel for weights of type `w` and activations of these codes; none when no kernel has such scales.
-    pub fn of(w: &QuantType, a_bits: u8, a_levels: Levels, strategy: Strategy, scales: ScaleFormat) -> Option<Self> {
-        Some(KernelSpec { product: BitProduct::of(w, a_bits, a_levels)?, strategy, scales, store: Store::Scaled })
+    /// The kernel of a product with results in f32.
+    pub fn of(product: BitProduct, strategy: Strategy, scales: ScaleFormat) -> Self {
+        KernelSpec { product, strategy, scales, store: Store::Scaled }
     }
     /// Name of the function in object files: distinct for distinct kernels, the same everywhere.
     pub fn symbol(&self) -> String {
@@ -155,7 +155,8 @@ impl KernelSpec {
             Strategy::Planes => blocks * chunks * CHUNK / 8 * self.a_bits as usize,
         };
         let tables = blocks * chunks * 2 * self.tables();
-        Layout { n, k, block, blocks, chunks, header, codes, tile_bytes, row_bytes, tables }
+        let row_scales = if self.a_blocks { blocks } else { 1 };
+        Layout { n, k, block, blocks, chunks, header, codes, tile_bytes, row_bytes, row_scales, tables }
     }
     /// Whether kernels of a level read tables: where looking 64 bytes up pays.
     pub fn reads_tables(&self, level: IsaLevel) -> bool {
@@ -201,6 +202,8 @@ pub struct Layout {
     pub tile_bytes: usize,
     /// Bytes of a packed row of activations.
     pub row_bytes: usize,
+    /// Scales of a row, and centers.
+    pub row_scales: usize,
     /// Tables of a row that has them.
     pub tables: usize,
 }

@@ -2,8 +2,10 @@
 //!
 //! For output (m, n) and each scale block g: `acc_g = Σ_k (level_a - zero_a)(level_w - zero_w)` in i32, then
 //! `y = (acc_0 * s_w[n, 0] + acc_1 * s_w[n, 1] + …) * s_a[m]` in f32, from left to right, each operation rounded on its own; then the
-//! epilogue. A block may have at most `(2^31 - 1) / (largest |level_a - zero_a| * largest |level_w - zero_w|)` elements, so that i32
-//! never overflows: 33,025 for the widest types, whose differences reach 255.
+//! epilogue. Where activations have a scale and zero point per group of a row, g counts the blocks in which both operands have one
+//! scale, and `y = (acc_0 * s_w[n, 0]) * s_a[m, 0] + (acc_1 * s_w[n, 1]) * s_a[m, 1] + …`, rounded likewise. A block may have at most
+//! `(2^31 - 1) / (largest |level_a - zero_a| * largest |level_w - zero_w|)` elements, so that i32 never overflows: 33,025 for the widest
+//! types, whose differences reach 255.
 
 use super::conv::Shape;
 use super::epilogue::Steps;
@@ -15,7 +17,7 @@ use super::window::Described;
 use super::{OpContext, OpError, epilogue, patches};
 use crate::tensor::{Dims, Tensor};
 use mokume_ir::op::{ActScale, BitConv, BitMatmul};
-use mokume_ir::quant::{Granularity, Levels};
+use mokume_ir::quant::{Granularity, Levels, common_block};
 use mokume_ir::types::Elem;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -25,7 +27,7 @@ use std::ops::Range;
 /// Errors  when the operands do not fit, or a block is too long for i32.
 pub fn bit_matmul(op: &BitMatmul, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = operand_of(inputs, 0, Elem::F32)?;
-    let w = Weights::new(operand(inputs, 1)?)?;
+    let w = Weights::new(operand(inputs, 1)?, op.a_group)?;
     let how = matmul_activation(op);
     let k = *x.dims().last().ok_or_else(|| OpError::operands("a scalar has no rows"))?;
     w.check(k, &how)?;
@@ -34,7 +36,7 @@ pub fn bit_matmul(op: &BitMatmul, inputs: &[&Tensor], cx: &OpContext<'_>) -> Res
     let mut dims: Dims = x.dims().into();
     dims[x.rank() - 1] = w.n;
     let mut y = cx.alloc(&dims, Elem::F32)?;
-    multiply(&a, &w, &rows.scales, y.slice_mut());
+    multiply(&a, &w, (&rows.scales, op.a_group), y.slice_mut());
     epilogue::apply(&op.epilogue, &inputs[2..], &dims, y.slice_mut())?;
     Ok(vec![y])
 }
@@ -44,7 +46,7 @@ pub fn bit_matmul(op: &BitMatmul, inputs: &[&Tensor], cx: &OpContext<'_>) -> Res
 /// Errors  as [`bit_matmul`].
 pub fn bit_conv(op: &BitConv, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = operand_of(inputs, 0, Elem::F32)?;
-    let w = Weights::new(operand(inputs, 1)?)?;
+    let w = Weights::new(operand(inputs, 1)?, None)?;
     let shape = conv_shape(op, x.dims(), (w.n, w.k))?;
     let how = conv_activation(op)?;
     w.check(shape.depth(), &how)?;
@@ -58,7 +60,7 @@ pub fn bit_conv(op: &BitConv, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<
         let a = plane.patches(&shape, image, group, range.clone());
         let filters = w.part(group * shape.filters..(group + 1) * shape.filters);
         let mut tile = vec![0.0; range.len() * shape.filters];
-        multiply(&a, &filters, &rows.scales, &mut tile);
+        multiply(&a, &filters, (&rows.scales, None), &mut tile);
         for filter in 0..shape.filters {
             let start = shape.output_at(image, group) + filter * shape.windows.count() + range.start;
             // SAFETY: tasks cover disjoint windows of disjoint planes.
@@ -75,7 +77,14 @@ const WINDOWS: usize = 256;
 
 /// How a product quantizes its activations.
 pub fn matmul_activation(op: &BitMatmul) -> Activation {
-    Activation { bits: op.a_bits, levels: op.a_levels, scale: op.a_scale, static_scale: op.static_scale, static_zero: op.static_zero }
+    Activation {
+        bits: op.a_bits,
+        levels: op.a_levels,
+        scale: op.a_scale,
+        group: op.a_group,
+        static_scale: op.static_scale,
+        static_zero: op.static_zero,
+    }
 }
 
 /// How a convolution quantizes its activations.
@@ -84,7 +93,14 @@ pub fn matmul_activation(op: &BitMatmul) -> Activation {
 pub fn conv_activation(op: &BitConv) -> Result<Activation, OpError> {
     match op.a_scale {
         ActScale::Row => Err(OpError::operands("bit_conv has one activation scale per tensor, not per row")),
-        scale => Ok(Activation { bits: op.a_bits, levels: op.a_levels, scale, static_scale: op.static_scale, static_zero: op.static_zero }),
+        scale => Ok(Activation {
+            bits: op.a_bits,
+            levels: op.a_levels,
+            scale,
+            group: None,
+            static_scale: op.static_scale,
+            static_zero: op.static_zero,
+        }),
     }
 }
 
@@ -119,20 +135,20 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// From a quantized `[n, k]` tensor with one scale, one per row, or one per block of a row.
+    /// From a quantized `[n, k]` tensor with one scale, one per row, or one per block of a row; where activations have a scale per
+    /// `group` elements, in blocks in which both have one scale.
     ///
-    /// Errors  for other tensors.
-    pub fn new(w: &Tensor) -> Result<Self, OpError> {
+    /// Errors  for other tensors, and blocks that do not go with the groups.
+    pub fn new(w: &Tensor, group: Option<u32>) -> Result<Self, OpError> {
         let (Some(quant), [n, k]) = (w.elem().quant(), w.dims()) else {
             return Err(OpError::operands(format!("quantized [n, k] weights expected, not {w:?}")));
         };
         let (n, k, scales) = (*n, *k, scales_of(w)?);
-        let block = match quant.granularity {
-            Granularity::Block { axis: 0, along: 1, size } if size > 0 => (size as usize).min(k.max(1)),
-            Granularity::Tensor | Granularity::Axis(0) | Granularity::Row => k.max(1),
-            other => return Err(OpError::operands(format!("weights cannot have scales per {other:?}"))),
-        };
-        let count = n * k.div_ceil(block).max(1);
+        let own = quant.granularity.row_block().map_err(OpError::operands)?;
+        let common = common_block(group, own).map_err(OpError::operands)?;
+        let [own, common] = [own, common].map(|size| size.map_or(k, |size| (size as usize).min(k)).max(1));
+        let blocks = k.div_ceil(own).max(1);
+        let count = n * blocks;
         let spread = |index: usize| if quant.granularity == Granularity::Tensor { 0 } else { index };
         let present = if quant.granularity == Granularity::Tensor { 1 } else { count };
         let zeros = if quant.zero_point { present } else { 0 };
@@ -140,18 +156,18 @@ impl Weights {
             return Err(OpError::operands(format!("{} scales for {present} blocks of weights", scales.scales.len())));
         }
         let (step, offset) = quant.levels.affine(quant.bits);
-        let blocks = k.div_ceil(block).max(1);
         let zero = |row: usize, block: usize| scales.zero_points.get(spread(row * blocks + block)).copied().unwrap_or(0);
         let mut differences = vec![0i16; n * k];
         differences.par_chunks_mut(k.max(1)).zip(w.slice::<u8>().par_chunks(k.max(1))).enumerate().for_each(|(row, (to, codes))| {
-            for (number, (to, codes)) in to.chunks_mut(block).zip(codes.chunks(block)).enumerate() {
+            for (number, (to, codes)) in to.chunks_mut(own).zip(codes.chunks(own)).enumerate() {
                 let offset = offset - zero(row, number);
                 to.iter_mut().zip(codes).for_each(|(to, &code)| *to = (step * code as i32 + offset) as i16);
             }
         });
         let most = largest_difference(quant.levels, quant.bits, scales.zero_points.iter().copied());
-        let scales = (0..count).map(|index| scales.scales[spread(index)]).collect();
-        Ok(Weights { n, k, block, differences, scales, most })
+        let of_row = |row: usize| (0..k.max(1)).step_by(common).map(move |at| row * blocks + at / own);
+        let scales = (0..n).flat_map(of_row).map(|index| scales.scales[spread(index)]).collect();
+        Ok(Weights { n, k, block: common, differences, scales, most })
     }
     /// Scales per row.
     pub fn blocks(&self) -> usize {
@@ -193,9 +209,13 @@ fn largest_difference(levels: Levels, bits: u8, zeros: impl Iterator<Item = i32>
 pub fn differences(rows: &Rows, k: usize, how: &Activation) -> Vec<i16> {
     let (step, offset) = how.levels.affine(how.bits);
     let row = if rows.scales.len() == 1 { rows.codes.len().max(1) } else { k.max(1) };
+    let group = how.group.map_or(row, |size| (size as usize).min(row)).max(1);
     let mut differences = vec![0; rows.codes.len()];
-    differences.par_chunks_mut(row).zip(rows.codes.par_chunks(row)).zip(&rows.zeros).for_each(|((to, codes), zero)| {
-        to.iter_mut().zip(codes).for_each(|(to, &code)| *to = (step * code as i32 + offset - zero) as i16);
+    let lines = differences.par_chunks_mut(row).zip(rows.codes.par_chunks(row)).zip(rows.zeros.par_chunks(row.div_ceil(group)));
+    lines.for_each(|((to, codes), zeros)| {
+        for ((to, codes), zero) in to.chunks_mut(group).zip(codes.chunks(group)).zip(zeros) {
+            to.iter_mut().zip(codes).for_each(|(to, &code)| *to = (step * code as i32 + offset - zero) as i16);
+        }
     });
     differences
 }
@@ -220,17 +240,23 @@ vectorized! {
 /// Rows of activations that share one pass over the weights.
 const ROWS: usize = 8;
 
-/// `y [m, n]`: sums scaled to f32; `scales` are one per row or one alone.
-fn multiply(a: &[i16], w: &Weights, scales: &[f32], y: &mut [f32]) {
+/// `y [m, n]`: sums scaled to f32; `scales` are one per row, one per group of a row, or one alone.
+fn multiply(a: &[i16], w: &Weights, (scales, group): (&[f32], Option<u32>), y: &mut [f32]) {
     if w.n == 0 {
         return;
     }
+    let groups = group.map_or(1, |size| w.k.div_ceil(size as usize).max(1));
+    let per_row = if scales.len() == 1 { 0 } else { groups };
     y.par_chunks_mut(ROWS * w.n).enumerate().for_each(|(chunk, y)| {
         let first = chunk * ROWS;
         for n in 0..w.n {
             for (i, y) in y.chunks_mut(w.n).enumerate() {
                 let a = &a[(first + i) * w.k..(first + i + 1) * w.k];
-                y[n] = scaled(a, w, n) * if scales.len() == 1 { scales[0] } else { scales[first + i] };
+                let scales = &scales[(first + i) * per_row..];
+                y[n] = match group {
+                    None => scaled(a, w, n) * scales[0],
+                    Some(group) => scaled_by_groups(a, w, n, (scales, group as usize)),
+                };
             }
         }
     });
@@ -238,6 +264,11 @@ fn multiply(a: &[i16], w: &Weights, scales: &[f32], y: &mut [f32]) {
 
 fn scaled(a: &[i16], w: &Weights, n: usize) -> f32 {
     let term = |block: usize| accumulator(a, w, n, block) as f32 * w.scales[n * w.blocks() + block];
+    (1..w.blocks()).fold(term(0), |sum, block| sum + term(block))
+}
+
+fn scaled_by_groups(a: &[i16], w: &Weights, n: usize, (scales, group): (&[f32], usize)) -> f32 {
+    let term = |block: usize| accumulator(a, w, n, block) as f32 * w.scales[n * w.blocks() + block] * scales[block * w.block / group];
     (1..w.blocks()).fold(term(0), |sum, block| sum + term(block))
 }
 
@@ -275,7 +306,7 @@ mod tests {
     use mokume_ir::quant::QuantType;
 
     fn op(bits: u8, levels: Levels, scale: ActScale) -> BitMatmul {
-        BitMatmul { a_bits: bits, a_levels: levels, a_scale: scale, static_scale: 0.01, static_zero: 0, epilogue: vec![] }
+        BitMatmul { a_bits: bits, a_levels: levels, a_scale: scale, a_group: None, static_scale: 0.01, static_zero: 0, epilogue: vec![] }
     }
 
     fn weights(dims: &[usize], bits: u8, levels: Levels, granularity: Granularity, zero_point: bool) -> Tensor {
@@ -286,7 +317,8 @@ mod tests {
     fn rounded(x: &Tensor, how: &Activation) -> Tensor {
         let k = *x.dims().last().unwrap();
         let rows = quantize_rows(x.slice(), k, how).unwrap();
-        let scale = |i: usize| rows.scales[if rows.scales.len() == 1 { 0 } else { i / k }];
+        let group = how.group.map_or(k, |size| size as usize);
+        let scale = |i: usize| rows.scales[if rows.scales.len() == 1 { 0 } else { i / k * k.div_ceil(group) + i % k / group }];
         let reals: Vec<f32> = differences(&rows, k, how).iter().enumerate().map(|(i, &d)| d as f32 * scale(i)).collect();
         Tensor::f32s(x.dims(), &reals)
     }
@@ -317,8 +349,29 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_activations_go_with_blocks_of_weights() {
+        let (x, k) = (numbers(&[3, 150], 1), 150);
+        let blocks = |size| Granularity::Block { axis: 0, along: 1, size };
+        for granularity in [Granularity::Tensor, Granularity::Axis(0), blocks(32), blocks(64), blocks(128)] {
+            for (bits, levels, zero_point) in [(4, Levels::Unsigned, false), (4, Levels::Signed, true), (8, Levels::Odd, false)] {
+                let w = weights(&[5, k], 4, Levels::Signed, granularity, zero_point);
+                let op = BitMatmul { a_group: Some(64), ..op(bits, levels, ActScale::Row) };
+                let a = rounded(&x, &matmul_activation(&op));
+                let real = run(Dequantize {}, std::slice::from_ref(&w)).remove(0);
+                let want = run(Matmul { transpose_a: false, transpose_b: true }, &[a, real]);
+                assert_close(run(op, &[x.clone(), w])[0].slice(), want[0].slice(), 1e-5);
+            }
+        }
+        let op = |group| BitMatmul { a_group: Some(group), ..op(4, Levels::Unsigned, ActScale::Row) };
+        let w = weights(&[5, k], 4, Levels::Signed, Granularity::Axis(0), false);
+        let (one, all) = (run(op(150), &[x.clone(), w.clone()]), run(BitMatmul { a_group: None, ..op(1) }, &[x.clone(), w]));
+        assert_eq!(one[0].slice::<f32>(), all[0].slice::<f32>());
+        assert!(refuses(op(48), &[x, weights(&[5, k], 4, Levels::Signed, blocks(32), false)]));
+    }
+
+    #[test]
     fn accumulators_are_exact_sums() {
-        let w = Weights::new(&weights(&[3, 33], 8, Levels::Odd, Granularity::Block { axis: 0, along: 1, size: 16 }, false)).unwrap();
+        let w = Weights::new(&weights(&[3, 33], 8, Levels::Odd, Granularity::Block { axis: 0, along: 1, size: 16 }, false), None).unwrap();
         let a: Vec<i16> = (0..66).map(|i| i * 7 % 255 - 127).collect();
         let sums = accumulators(&a, &w);
         assert_eq!(sums.len(), 2 * 3 * 3);

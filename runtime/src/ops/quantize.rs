@@ -88,7 +88,7 @@ impl RowCoder {
     pub fn of_activations(how: &Activation) -> Result<Self, OpError> {
         Ok(RowCoder { coder: Coder::new(how.bits, how.levels)?.symmetric(), zero_point: how.levels == Levels::Unsigned })
     }
-    /// The codes of a row, minus `bias`; gives its scale and zero point.
+    /// The codes of a row or a group of its elements, minus `bias`; gives its scale and zero point.
     pub fn code(&self, x: &[f32], bias: u8, codes: &mut [u8]) -> (f32, i32) {
         let (scale, zero) = self.scale(range(x));
         code_all(&self.coder, x, scale, zero, bias, codes);
@@ -108,6 +108,8 @@ pub struct Activation {
     pub levels: Levels,
     /// Where the scale comes from.
     pub scale: ActScale,
+    /// Elements of a row that share a scale, when that is found per row; none is all.
+    pub group: Option<u32>,
     /// Scale when static.
     pub static_scale: f32,
     /// Zero point when static.
@@ -119,7 +121,7 @@ pub struct Activation {
 pub struct Rows {
     /// Codes `[m, k]`.
     pub codes: Vec<u8>,
-    /// One per row, or one alone.
+    /// One per row, or one per group of every row, or one alone.
     pub scales: Vec<f32>,
     /// In levels, beside the scales.
     pub zeros: Vec<i32>,
@@ -130,11 +132,28 @@ pub struct Rows {
 /// Errors  for levels and bits that do not fit, or a static scale or zero point out of range.
 pub fn quantize_rows(x: &[f32], k: usize, how: &Activation) -> Result<Rows, OpError> {
     let mut codes = vec![0; x.len()];
-    let (scales, zeros) = quantize_into(x, k, how, 0, &mut codes)?;
+    let (scales, zeros) = match how.group {
+        Some(group) if !x.is_empty() => quantize_groups(x, k, how, group, &mut codes)?,
+        _ => quantize_into(x, k, how, 0, &mut codes)?,
+    };
     Ok(Rows { codes, scales, zeros })
 }
 
-/// Quantizes rows of `k` elements to `code - bias`; gives scales and zero points, one per row or one alone.
+/// Quantizes groups of elements of rows.
+fn quantize_groups(x: &[f32], k: usize, how: &Activation, group: u32, codes: &mut [u8]) -> Result<(Vec<f32>, Vec<i32>), OpError> {
+    if how.scale != ActScale::Row || group == 0 {
+        return Err(OpError::operands(format!("groups of {group} activations, whose scale is {}", how.scale.name())));
+    }
+    let (coder, group) = (RowCoder::of_activations(how)?, group as usize);
+    let rows = codes.par_chunks_mut(k).zip(x.par_chunks(k));
+    let scales = rows.flat_map_iter(|(codes, x)| {
+        let groups = codes.chunks_mut(group).zip(x.chunks(group));
+        groups.map(|(codes, x)| coder.code(x, 0, codes))
+    });
+    Ok(scales.collect::<Vec<_>>().into_iter().unzip())
+}
+
+/// Quantizes rows of `k` elements to `code - bias`; gives scales and zero points, one per row or one alone, whatever groups there are.
 ///
 /// Errors  as [`quantize_rows`].
 pub fn quantize_into(x: &[f32], k: usize, how: &Activation, bias: u8, codes: &mut [u8]) -> Result<(Vec<f32>, Vec<i32>), OpError> {
@@ -288,8 +307,16 @@ vectorized! {
                 high[i] = if x > high[i] { x } else { high[i] };
             }
         }
+        let mut half = 8;
+        while half > 0 {
+            for i in 0..half {
+                low[i] = if low[i + half] < low[i] { low[i + half] } else { low[i] };
+                high[i] = if high[i + half] > high[i] { high[i + half] } else { high[i] };
+            }
+            half /= 2;
+        }
         let finite = tail.iter().copied().filter(|x| x.is_finite());
-        finite.chain(low).chain(high).fold((0.0, 0.0), |(low, high), x| (f32::min(low, x), f32::max(high, x)))
+        finite.fold((low[0], high[0]), |(low, high), x| (f32::min(low, x), f32::max(high, x)))
     }
 }
 
@@ -314,6 +341,11 @@ impl Groups {
             Granularity::Tensor => {}
             Granularity::Axis(axis) => groups.push(dims, check(axis)?, 1),
             Granularity::Row => (0..rank.saturating_sub(1)).for_each(|axis| groups.push(dims, axis, 1)),
+            Granularity::RowBlock(size) if size > 0 && rank > 0 => {
+                (0..rank - 1).for_each(|axis| groups.push(dims, axis, 1));
+                groups.push(dims, rank - 1, size as usize);
+            }
+            Granularity::RowBlock(size) => return Err(OpError::operands(format!("rows in blocks of {size} elements, of {rank} axes"))),
             Granularity::Block { size: 0, .. } => return Err(OpError::operands("quantized blocks of 0 elements")),
             Granularity::Block { axis, along, size } => {
                 groups.push(dims, check(axis)?, 1);
@@ -377,7 +409,7 @@ mod tests {
     use super::*;
 
     fn act(bits: u8, levels: Levels, scale: ActScale) -> Activation {
-        Activation { bits, levels, scale, static_scale: 0.5, static_zero: 0 }
+        Activation { bits, levels, scale, group: None, static_scale: 0.5, static_zero: 0 }
     }
 
     #[test]
@@ -397,6 +429,23 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_quantized_as_the_rows_of_their_blocks() {
+        let x = Tensor::f32s(&[2, 5], &[-1.0, 0.5, 4.0, 3.0, -0.25, 0.0, 0.0, -8.0, 1.0, 2.0]);
+        for levels in [Levels::Signed, Levels::Unsigned] {
+            let how = Activation { group: Some(2), ..act(4, levels, ActScale::Row) };
+            let rows = quantize_rows(x.slice(), 5, &how).unwrap();
+            assert_eq!((rows.scales.len(), rows.zeros.len()), (6, 6));
+            let to = QuantType { bits: 4, levels, granularity: Granularity::RowBlock(2), zero_point: levels == Levels::Unsigned };
+            let y = run(Quantize { to }, std::slice::from_ref(&x)).remove(0);
+            let scales = scales_of(&y).unwrap();
+            assert_eq!((&rows.codes[..], &rows.scales), (y.slice::<u8>(), &scales.scales));
+            assert!(scales.zero_points.is_empty() || scales.zero_points == rows.zeros);
+        }
+        assert!(quantize_rows(x.slice(), 5, &Activation { group: Some(0), ..act(4, Levels::Signed, ActScale::Row) }).is_err());
+        assert!(quantize_rows(x.slice(), 5, &Activation { group: Some(2), ..act(4, Levels::Signed, ActScale::Tensor) }).is_err());
+    }
+
+    #[test]
     fn nothing_but_zeros_has_scale_one() {
         for levels in Levels::ALL {
             let bits = [4, 4, 4, 3, 2][Levels::ALL.iter().position(|&l| l == levels).unwrap()];
@@ -413,6 +462,7 @@ mod tests {
             (Granularity::Tensor, 1),
             (Granularity::Axis(1), 3),
             (Granularity::Row, 2),
+            (Granularity::RowBlock(2), 4),
             (Granularity::Block { axis: 0, along: 1, size: 2 }, 4),
         ];
         for (granularity, count) in granularities {

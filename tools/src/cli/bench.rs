@@ -65,6 +65,9 @@ pub struct Args {
     /// Kernels: weights per scale; 0 for one scale per column
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub group: u32,
+    /// Kernels: activations of a row per scale, a multiple or a part of --group; 0 for one scale per row
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub a_group: u32,
     /// Kernels: form products in this way rather than as the cost model says
     #[arg(long, value_name = "NAME", value_parser = strategy)]
     pub strategy: Option<Strategy>,
@@ -196,6 +199,7 @@ fn ops_text(phase: &str, ops: &[OpRow]) -> String {
 struct KernelBench {
     threads: usize,
     group: u32,
+    a_group: u32,
     kernels: Vec<KernelRow>,
 }
 
@@ -218,9 +222,9 @@ fn run_kernels(args: &Args, talk: &Talk) -> Result<(), Report> {
     let kernels = measure_kernels(args, &how, talk)?;
     if let Some(table) = &args.tune {
         let measured: Vec<Measured> = kernels.iter().map(|row| row.measured.clone()).collect();
-        tuning::add(table, how.level, how.group, threads, &measured)?;
+        tuning::add(table, &how, &measured)?;
     }
-    let bench = KernelBench { threads, group: args.group, kernels };
+    let bench = KernelBench { threads, group: args.group, a_group: args.a_group, kernels };
     talk.result(&bench, kernel_text(&bench));
     Ok(())
 }
@@ -257,7 +261,8 @@ fn how(args: &Args, threads: usize) -> Result<How, Report> {
         return Err(Diagnostic::input("bench::level", format!("this machine does not run {level}")).into());
     }
     let copies = args.copies.map(usize::from);
-    Ok(How { threads, group: args.group, strategy: args.strategy, level, copies, time: Duration::from_secs_f64(args.time) })
+    let time = Duration::from_secs_f64(args.time);
+    Ok(How { threads, group: args.group, a_group: args.a_group, strategy: args.strategy, level, copies, time })
 }
 
 /// Wider weights first.
@@ -286,7 +291,8 @@ fn kernel_text(bench: &KernelBench) -> String {
         ]);
     }
     let scales = if bench.group == 0 { "a scale per column".into() } else { format!("a scale per {} weights", bench.group) };
-    format!("{} threads, {scales}\n{table}", bench.threads)
+    let groups = if bench.a_group == 0 { String::new() } else { format!(" and per {} activations", bench.a_group) };
+    format!("{} threads, {scales}{groups}\n{table}", bench.threads)
 }
 
 impl Pairs {

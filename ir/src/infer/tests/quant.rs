@@ -10,6 +10,8 @@ fn quantize_and_dequantize() {
         &["b x 64 x f32"],
         "quantize: !quant<4, signed, axis(2)> does not fit tensor<b x 64 x f32>",
     );
+    check("quantize {to = !quant<4, signed, row(48)>}", &["b x 64 x f32"], "b x 64 x !quant<4, signed, row(48)");
+    check("quantize {to = !quant<4, signed, row(0)>}", &["64 x f32"], "quantize: !quant<4, signed, row(0)> does not fit tensor<64 x f32>");
     check("dequantize", &["b x 64 x !quant<8, signed, row>"], "b x 64 x f32");
     check("dequantize", &["b x 64 x i8"], "dequantize: operand 0 must be quantized, not tensor<b x 64 x i8>");
 }
@@ -35,6 +37,27 @@ fn bit_matmul() {
         "bit_matmul: sizes of the result and of the epilogue must be equal, not 16 and 15",
     );
     check(&op("[]"), &["b x 64 x f32", "16 x 64 x f32"], "bit_matmul: operand 1 must be quantized, not tensor<16 x 64 x f32>");
+}
+
+#[test]
+fn bit_matmul_with_groups_of_activations() {
+    let op = |scale: &str, group: u32| format!("bit_matmul {{{CODES}, a_scale = {scale}, a_group = {group}, epilogue = []}}");
+    let weights = |granularity: &str| format!("16 x 192 x !quant<4, signed, {granularity}>");
+    for granularity in ["tensor", "axis(0)", "block(0, 1, 32)", "block(0, 1, 64)", "block(0, 1, 128)"] {
+        check(&op("row", 64), &["b x 192 x f32", &weights(granularity)], "b x 16 x f32");
+    }
+    for (operation, granularity, why) in [
+        (op("tensor", 64), "axis(0)", "groups of 64 activations, whose scale is tensor"),
+        (op("row", 0), "axis(0)", "a scale per 0 elements"),
+        (op("row", 64), "axis(1)", "scales per Axis(1) are none of the rows of a matrix"),
+        (
+            op("row", 64),
+            "block(0, 1, 48)",
+            "activations have a scale per 64 elements and weights per 48: one must be a multiple of the other",
+        ),
+    ] {
+        check(&operation, &["b x 192 x f32", &weights(granularity)], &format!("bit_matmul: {why}"));
+    }
 }
 
 #[test]

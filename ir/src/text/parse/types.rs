@@ -87,10 +87,11 @@ impl Cursor<'_> {
         let word = self.expect_kind(Kind::Word, "a granularity")?;
         match word.text {
             "tensor" => Ok(Granularity::Tensor),
+            "row" if self.is(b'(') => self.numbers().map(|[size]| Granularity::RowBlock(size)),
             "row" => Ok(Granularity::Row),
             "axis" => self.numbers().map(|[axis]| Granularity::Axis(axis)),
             "block" => self.numbers().map(|[axis, along, size]| Granularity::Block { axis, along, size }),
-            _ => Err(self.error_at(word, "text::type::granularity", "expected `tensor`, `row`, `axis(…)` or `block(…)`")),
+            _ => Err(self.error_at(word, "text::type::granularity", "expected `tensor`, `row`, `row(…)`, `axis(…)` or `block(…)`")),
         }
     }
     /// `(1, 2)`: exactly `N` numbers in parentheses.

@@ -71,7 +71,7 @@ fn same(kernel: &impl ToString, part: &'static str, is: &[u8], expected: &[u8]) 
 }
 
 fn activation(bits: u8, levels: Levels, scale: ActScale) -> Activation {
-    Activation { bits, levels, scale, static_scale: SCALE, static_zero: i64::from(levels == Levels::Unsigned) }
+    Activation { bits, levels, scale, group: None, static_scale: SCALE, static_zero: i64::from(levels == Levels::Unsigned) }
 }
 
 /// A product that reads such rows.
@@ -82,7 +82,7 @@ fn reader(spec: &QuantizeSpec) -> MatmulSpec {
         Form::Planes(tokens) => (Lowering::Binary, tokens),
     };
     let a_signed = ByteCode::of(spec.levels, spec.bits).signed;
-    let product = BitProduct { w_bits: 1, a_bits: spec.bits, a_signed, shift: 0, w_zero: true, a_center: true, block: spec.block };
+    let product = BitProduct { w_bits: 1, a_bits: spec.bits, a_signed, shift: 0, w_zero: true, a_center: true, a_blocks: false, block: spec.block };
     let tile = Tile { tokens, groups: 1, columns: 2, warps_m: 1, warps_n: 1, warps_k: 1, stages: 2 };
     MatmulSpec { product, lowering, tile, store: Store::Raw }
 }

@@ -13,7 +13,7 @@ use crate::gpu::spec::{FinishSpec, Layout, MatmulSpec};
 use crate::gpu::tuning::Tuning;
 use crate::ops::OpError;
 use mokume_ir::graph::{Graph, Module, Node};
-use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, Epilogue, Op, UnaryKind};
+use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, BitMatmul, Epilogue, Op, UnaryKind};
 use mokume_ir::quant::{Levels, QuantType};
 use mokume_ir::types::Elem;
 
@@ -60,6 +60,9 @@ pub(crate) type Choices = [Choice; CLASSES.len()];
 /// Errors  why no kernel computes it.
 pub(crate) fn choices(module: &Module, graph: &Graph, node: &Node, arch: Arch, tuning: &Tuning) -> std::result::Result<Choices, String> {
     let quantized = Quantized::of(&node.op).ok_or("it is no product")?;
+    if let Op::BitMatmul(BitMatmul { a_group: Some(size), .. }) = node.op {
+        return Err(format!("its activations have a scale per {size} channels; for devices, quantize with a_group=0"));
+    }
     let weights = node.inputs.get(1).and_then(|&value| graph.constant(value)).ok_or("its weights are no constant")?;
     let constant = module.constants.get(weights).ok_or("its weights are no constant")?;
     let (Some(quant), &[n, k]) = (constant.ty.elem.quant(), &constant.dims()[..]) else {

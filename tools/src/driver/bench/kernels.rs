@@ -9,13 +9,13 @@ use super::samples::Spread;
 use bytes::Bytes;
 use mokume_codegen::{Target, compile};
 use mokume_ir::constant::{Constant, QuantData, packed_bytes};
-use mokume_ir::diag::Report;
+use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
 use mokume_ir::loc::Loc;
 use mokume_ir::op::{ActScale, BitMatmul};
-use mokume_ir::quant::{Granularity, Levels, QuantType};
+use mokume_ir::quant::{Granularity, Levels, QuantType, common_block};
 use mokume_ir::types::{Elem, Shape, Type};
 use mokume_runtime::cpu::isa::IsaLevel;
 use mokume_runtime::cpu::kernels::{Kernels, PackedWeights};
@@ -60,6 +60,8 @@ pub struct How {
     pub threads: usize,
     /// Elements per scale of weights; 0 for one scale per column.
     pub group: u32,
+    /// Elements per scale of a row of activations; 0 for one scale per row.
+    pub a_group: u32,
     /// Overrides the cost model.
     pub strategy: Option<Strategy>,
     /// Instruction set level of the code.
@@ -97,6 +99,8 @@ impl Measured {
 ///
 /// Errors  when there is no kernel for it or the machine runs none.
 pub fn measure(case: Case, how: &How) -> Result<Measured, Report> {
+    let groups = |size: u32| (size > 0).then_some(size);
+    common_block(groups(how.a_group), groups(how.group)).map_err(|why| Diagnostic::input("bench::groups", why))?;
     let (program, weight_bytes, strategy) = program(case, how)?;
     let copies = program.kernels().weights.len();
     let mut session = Session::new(Arc::new(program), SessionOptions { threads: how.threads, ..SessionOptions::default() })?;
@@ -144,6 +148,7 @@ fn module(case: Case, how: &How, copies: usize) -> Module {
         a_bits: case.a,
         a_levels: activation_levels(case),
         a_scale: ActScale::Row,
+        a_group: (how.a_group > 0).then_some(how.a_group),
         static_scale: 1.0,
         static_zero: 0,
         epilogue: vec![],
@@ -165,9 +170,10 @@ fn module(case: Case, how: &How, copies: usize) -> Module {
     module
 }
 
-/// What a case multiplies, with a scale per `group` weights.
-pub fn product(case: Case, group: u32) -> Option<BitProduct> {
-    BitProduct::of(&weight_type(case, group), case.a, activation_levels(case))
+/// What a case multiplies, with as many scales as `how` says.
+pub fn product(case: Case, how: &How) -> Option<BitProduct> {
+    let product = BitProduct::of(&weight_type(case, how.group), case.a, activation_levels(case))?;
+    product.with_groups((how.a_group > 0).then_some(how.a_group))
 }
 
 fn activation_levels(case: Case) -> Levels {
@@ -191,10 +197,12 @@ mod tests {
     #[test]
     fn a_case_is_measured_on_copies_of_its_weights() {
         let level = IsaLevel::detect().unwrap();
-        let how = How { threads: 1, group: 32, strategy: None, level, copies: None, time: Duration::ZERO };
+        let how = How { threads: 1, group: 32, a_group: 0, strategy: None, level, copies: None, time: Duration::ZERO };
         let measure = |m| measure(Case { m, n: 128, k: 256, w: 4, a: 8 }, &how).unwrap();
         let (few, many) = (measure(1), measure(STREAMING_ROWS + 1));
         assert!(few.weight_bytes >= 128 * 256 / 2 && few.us.count >= SAMPLES && few.us.median > 0.0, "{few:?}");
         assert!(few.copies > 1 && few.copies <= MOST_COPIES && many.copies == 1, "{few:?} {many:?}");
+        let grouped = super::measure(Case { m: 1, n: 128, k: 256, w: 4, a: 4 }, &How { a_group: 64, ..how }).unwrap();
+        assert!(grouped.weight_bytes == few.weight_bytes && grouped.us.median > 0.0, "{grouped:?}");
     }
 }
