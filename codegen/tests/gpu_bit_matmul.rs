@@ -44,7 +44,8 @@ fn case(random: &mut Random, turn: usize) -> Case {
     let sizes = (random.below(20) + 1, random.below(70) + 1, random.below(600) + 1);
     let (w, a) = ((w_bits, levels(random, w_bits), random.below(2) == 0), (a_bits, levels(random, a_bits)));
     let block = BLOCKS[random.below(BLOCKS.len())];
-    Case::random(random, w, a, sizes, block, None)
+    let group = [None, None, block, block.map(|size| size * 2), Some(64).filter(|_| block.is_none())][random.below(5)];
+    Case::random(random, w, a, sizes, block, group)
 }
 
 fn product(case: &Case) -> BitProduct {
@@ -56,8 +57,8 @@ fn product(case: &Case) -> BitProduct {
         shift: ((code.step * case.w_levels.affine(case.w_bits).0) as u32).trailing_zeros() as u8,
         w_zero: !case.w_zeros.is_empty(),
         a_center: code.center != 0 || case.a_zeros.iter().any(|&zero| zero != 0),
-        a_blocks: false,
-        block: case.block,
+        a_blocks: case.a_group.is_some(),
+        block: case.block.into_iter().chain(case.a_group).min(),
     }
 }
 
@@ -108,10 +109,19 @@ impl Run {
         let layout = spec.layout(case.n, case.k);
         let codes = case.packed_weights();
         let (scales, zero_points) = (&case.w_scales[..], &case.w_zeros[..]);
-        let weights = Weights { levels: case.w_levels, n: case.n, k: case.k, block: case.block.map(|size| size as usize), codes: &codes, scales, zero_points };
+        let weights = Weights {
+            levels: case.w_levels,
+            n: case.n,
+            k: case.k,
+            block: case.block.map(|size| size as usize),
+            codes: &codes,
+            scales,
+            zero_points,
+        };
         let weights = pack::pack(&spec.product, &weights);
         let (code, w_offset) = (ByteCode::of(case.a_levels, case.a_bits), case.w_levels.affine(case.w_bits).1);
-        let rows = rows::pack(spec, &layout, code, w_offset, &case.a_codes, &case.a_scales, &case.a_zeros);
+        let rows =
+            rows::pack(spec, &layout, code, w_offset, &case.a_codes, &of_blocks(case, &case.a_scales), &of_blocks(case, &case.a_zeros));
         let mut upload = |bytes: &[u8]| device.upload(bytes).unwrap();
         let args = MatmulArgs {
             activations: upload(&rows.activations),
@@ -154,6 +164,15 @@ impl Run {
     }
 }
 
+/// Numbers of rows as kernels read them: those of groups for every block.
+fn of_blocks<T: Copy>(case: &Case, numbers: &[T]) -> Vec<T> {
+    if case.a_group.is_none() {
+        return numbers.to_vec();
+    }
+    let places = (0..case.m).flat_map(|m| (0..case.blocks()).map(move |g| case.of_activations(m, g)));
+    places.map(|at| numbers[at]).collect()
+}
+
 fn bias(n: usize) -> Vec<f32> {
     (0..n).map(|i| i as f32 * 0.25 - 3.0).collect()
 }
@@ -163,10 +182,14 @@ fn expected(case: &Case, sums: &[i32], bounds: &[usize], ending: Ending) -> Vec<
     let blocks = case.blocks();
     let mut results = Vec::new();
     for (m, n) in (0..case.m).flat_map(|m| (0..case.n).map(move |n| (m, n))) {
-        let term = |g: usize| sums[(m * blocks + g) * case.n + n] as f32 * case.w_scales[n * blocks + g];
+        let term = |g: usize| {
+            let own = sums[(m * blocks + g) * case.n + n] as f32 * case.w_scales[case.of_weights(n, g)];
+            if case.a_group.is_some() { own * case.a_scales[case.of_activations(m, g)] } else { own }
+        };
         let team = |bounds: &[usize]| (bounds[0]..bounds[1]).fold(-0f32, |sum, g| sum + term(g));
         let total = bounds.windows(2).map(team).reduce(|sum, next| sum + next).unwrap();
-        results.push(end(total * case.a_scales[m], ending, bias(case.n)[n]).to_bits());
+        let scaled = if case.a_group.is_some() { total } else { total * case.a_scales[m] };
+        results.push(end(scaled, ending, bias(case.n)[n]).to_bits());
     }
     results
 }
@@ -256,7 +279,16 @@ fn products_of_bytes_by_groups_of_warps_equal_the_reference() {
 #[test]
 fn chosen_kernels_check_themselves() {
     for (i, block) in BLOCKS.into_iter().enumerate() {
-        let product = |a_signed| BitProduct { w_bits: i as u8 + 1, a_bits: 8, a_signed, shift: 0, w_zero: true, a_center: true, a_blocks: false, block };
+        let product = |a_signed| BitProduct {
+            w_bits: i as u8 + 1,
+            a_bits: 8,
+            a_signed,
+            shift: 0,
+            w_zero: true,
+            a_center: true,
+            a_blocks: false,
+            block,
+        };
         let arch = [Arch::Sm90a, Arch::Sm80, Arch::Sm120][i % 3];
         let ending = Ending { bias: true, activation: Some(Activation::Silu) };
         let chosen = |a_signed, m| choose::choose(arch, &product(a_signed), (576, 1536), m, ending, &Tuning::default());
@@ -274,7 +306,16 @@ fn chosen_kernels_check_themselves() {
 /// What the cost model chooses for a 7B model, and where blocks share k, computes what the reference does.
 #[test]
 fn kernels_of_a_7b_model_check_themselves() {
-    let product = |w_bits, a_bits, block| BitProduct { w_bits, a_bits, a_signed: true, shift: 0, w_zero: false, a_center: false, a_blocks: false, block };
+    let product = |w_bits, a_bits, block| BitProduct {
+        w_bits,
+        a_bits,
+        a_signed: true,
+        shift: 0,
+        w_zero: false,
+        a_center: false,
+        a_blocks: false,
+        block,
+    };
     let mut choices = BTreeSet::new();
     for arch in [Arch::Sm80, Arch::Sm90a, Arch::Sm120] {
         for size in [(4096, 4096), (4096, 11008), (11008, 4096), (256, 65536)] {

@@ -44,6 +44,7 @@ fn spec(arch: Arch, lowering: Lowering, (w_bits, a_bits): (u8, u8)) -> MatmulSpe
     let turn = (w_bits * 8 + a_bits) as usize + w_bits as usize;
     let unsigned = turn.is_multiple_of(3);
     let code = ByteCode::of(if unsigned { Levels::Unsigned } else { Levels::Signed }, a_bits);
+    let block = BLOCKS[turn % BLOCKS.len()];
     let product = BitProduct {
         w_bits,
         a_bits,
@@ -51,8 +52,8 @@ fn spec(arch: Arch, lowering: Lowering, (w_bits, a_bits): (u8, u8)) -> MatmulSpe
         shift: 0,
         w_zero: turn.is_multiple_of(2),
         a_center: unsigned,
-        a_blocks: false,
-        block: BLOCKS[turn % BLOCKS.len()],
+        a_blocks: block.is_some() && turn % 4 == 1,
+        block,
     };
     let m = match lowering {
         Lowering::Integer => [1, 32, 512][turn % 3],
@@ -109,16 +110,26 @@ fn emit_others(arch: Arch) -> String {
     let mut bits = (1..=8).cycle();
     for (i, (source, form)) in Source::ALL.into_iter().flat_map(|source| forms.map(|form| (source, form))).enumerate() {
         let levels = [Levels::Signed, Levels::Unsigned, Levels::Odd][i % 3];
-        let spec = QuantizeSpec { source, bits: bits.next().unwrap(), levels, given: i % 4 == 3, form, block: BLOCKS[i % BLOCKS.len()] };
+        let spec = QuantizeSpec {
+            source,
+            bits: bits.next().unwrap(),
+            levels,
+            given: i % 4 == 3,
+            form,
+            block: BLOCKS[i % BLOCKS.len()],
+            group: BLOCKS[i % BLOCKS.len()].filter(|_| i % 4 == 1),
+        };
         quantize::emit(&build, &spec).unwrap();
     }
     for (i, form) in forms.into_iter().enumerate() {
-        let spec = QuantizeSpec { source: Source::Patches, bits: 8, levels: Levels::Signed, given: true, form, block: BLOCKS[i] };
+        let spec =
+            QuantizeSpec { source: Source::Patches, bits: 8, levels: Levels::Signed, given: true, form, block: BLOCKS[i], group: None };
         quantize::emit(&build, &spec).unwrap();
     }
     for (i, block) in BLOCKS.into_iter().enumerate() {
         let w_bits = i as u8 + 1;
-        let product = BitProduct { w_bits, a_bits: 8, a_signed: true, shift: 0, w_zero: i % 2 == 0, a_center: i % 3 == 0, a_blocks: false, block };
+        let product =
+            BitProduct { w_bits, a_bits: 8, a_signed: true, shift: 0, w_zero: i % 2 == 0, a_center: i % 3 == 0, a_blocks: false, block };
         bit_matmul::emit_finish(&build, &FinishSpec { product, ending: Ending { bias: true, activation: ENDINGS[i % 3] } }).unwrap();
         quantize::emit_range(&build, &RangeSpec { bits: w_bits, levels: [Levels::Signed, Levels::Unsigned][i % 2] }).unwrap();
     }

@@ -15,7 +15,7 @@ use mokume_ir::quant::Levels;
 use mokume_ir::types::Elem;
 use mokume_runtime::bit_product::{BitProduct, ByteCode};
 use mokume_runtime::gpu::arch::Arch;
-use mokume_runtime::gpu::check::{CheckError, check_range, check_rows};
+use mokume_runtime::gpu::check::{CheckError, check_range, check_rows, places};
 use mokume_runtime::gpu::device::Launch;
 use mokume_runtime::gpu::quantize::{Form, QuantizeArgs, QuantizeSpec, RangeSpec, Source};
 use mokume_runtime::gpu::rows::{self, DeviceRows};
@@ -53,6 +53,9 @@ impl Case {
         let levels = levels[random.below(levels.len())];
         let scale = [ActScale::Row, ActScale::Row, ActScale::Tensor, ActScale::Static][random.below(4)];
         let (m, k) = (random.below(6) + 1, random.below(if turn.is_multiple_of(10) { 3000 } else { 500 }) + 1);
+        let block = BLOCKS[random.below(BLOCKS.len())];
+        let per_row = block.filter(|_| scale == ActScale::Row);
+        let group = [None, per_row, per_row.map(|size| size * 3)][random.below(3)];
         let product = BitProduct {
             w_bits: 4,
             a_bits: bits,
@@ -60,14 +63,14 @@ impl Case {
             shift: 0,
             w_zero: random.below(2) == 0,
             a_center: true,
-            a_blocks: false,
-            block: BLOCKS[random.below(BLOCKS.len())],
+            a_blocks: group.is_some(),
+            block,
         };
         let lowering = [Lowering::Binary, Lowering::Binary, Lowering::Integer, Lowering::IntegerGroup][random.below(4)];
         let tokens = if lowering.takes_bytes() { 8 } else { 1 << random.below(4) };
         let tile = Tile { tokens, groups: 1, columns: 2, warps_m: 1, warps_n: 1, warps_k: 1, stages: 2 };
         let matmul = MatmulSpec { product, lowering, tile, store: Store::Raw };
-        let spec = QuantizeSpec::of(&matmul, source, levels, scale != ActScale::Row);
+        let spec = QuantizeSpec::of(&matmul, source, levels, scale != ActScale::Row).with_group(group);
         let mut numbers = |count: usize| (0..count).map(|_| random.unit() * 4.0).collect::<Vec<f32>>();
         let (mut x, mut second, third) = (numbers(m * k), numbers(m * k), numbers(k));
         if source == Source::Plain {
@@ -99,14 +102,14 @@ impl Case {
             bits: self.spec.bits,
             levels: self.spec.levels,
             scale: self.scale,
-            group: None,
+            group: self.spec.group,
             static_scale: 0.037,
             static_zero: i64::from(self.spec.levels == Levels::Unsigned),
         };
         let rows = quantize_rows(&self.values(), self.k, &how).unwrap();
-        let per_row = |i: usize| if rows.scales.len() == 1 { 0 } else { i };
-        let scales: Vec<f32> = (0..self.m).map(|m| rows.scales[per_row(m)]).collect();
-        let zeros: Vec<i32> = (0..self.m).map(|m| rows.zeros[per_row(m)]).collect();
+        let places = || places(&rows, self.spec.group, (self.m, self.k), layout);
+        let scales: Vec<f32> = places().map(|at| rows.scales[at]).collect();
+        let zeros: Vec<i32> = places().map(|at| rows.zeros[at]).collect();
         rows::pack(&self.matmul, layout, ByteCode::of(self.spec.levels, self.spec.bits), -8, &rows.codes, &scales, &zeros)
     }
 }
@@ -163,8 +166,8 @@ fn emulated(turn: usize, case: &Case, layout: &Layout, like: &DeviceRows) -> Dev
         given,
         activations: device.alloc(like.activations.len()),
         corrections: device.alloc(like.corrections.len() * 4),
-        centers: device.alloc(case.m * 4),
-        scales: device.alloc(case.m * 4),
+        centers: device.alloc(like.centers.len() * 4),
+        scales: device.alloc(like.scales.len() * 4),
         factor,
         epsilon: EPSILON,
         ..QuantizeArgs::default()
@@ -175,8 +178,8 @@ fn emulated(turn: usize, case: &Case, layout: &Layout, like: &DeviceRows) -> Dev
     let mut rows = DeviceRows {
         activations: vec![0; like.activations.len()],
         corrections: vec![0; like.corrections.len()],
-        centers: vec![0; case.m],
-        scales: vec![0.0; case.m],
+        centers: vec![0; like.centers.len()],
+        scales: vec![0.0; like.scales.len()],
     };
     device.read(args.activations, &mut rows.activations).unwrap();
     device.read(args.corrections, bytemuck::cast_slice_mut(&mut rows.corrections)).unwrap();
@@ -213,6 +216,7 @@ fn kernels_check_themselves() {
             given: i % 7 == 3,
             form: forms[(i + i / 5) % 5],
             block: BLOCKS[i % BLOCKS.len()],
+            group: BLOCKS[i % BLOCKS.len()].filter(|_| i % 7 != 3 && i % 2 == 0),
         })
         .collect();
     specs.par_iter().for_each(|spec| {

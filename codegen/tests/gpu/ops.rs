@@ -322,6 +322,24 @@ fn quantized_products() {
 }
 
 #[test]
+fn products_with_groups_of_activations() {
+    let block = |size| Granularity::Block { axis: 0, along: 1, size };
+    for (m, size, a_levels, zero) in [(1, 32, Levels::Unsigned, false), (3, 16, Levels::Signed, true), (40, 32, Levels::Signed, false)] {
+        let op = BitMatmul {
+            a_bits: 4,
+            a_levels,
+            a_scale: ActScale::Row,
+            a_group: Some(32),
+            static_scale: 0.0,
+            static_zero: 0,
+            epilogue: vec![],
+        };
+        let weights = quantized(&[13, 72], 4, Levels::Signed, block(size), zero);
+        check_with(op, &[floats(&[m, 72], 1)], Some((1, weights)), EXACT);
+    }
+}
+
+#[test]
 fn products_by_measured_kernels() {
     let table = "
         sm_90a w4a8s_x1_g64 28x200 1 group 1 1 1 1 4 1 4 3
@@ -340,7 +358,15 @@ fn products_by_measured_kernels() {
             (40, ActScale::Static, vec![Epilogue::Gelu]),
         ] {
             let inputs: Vec<Tensor> = [floats(&[m, 200], 1), floats(&[28], 3)].into_iter().take(1 + usize::from(m == 1)).collect();
-            let op = BitMatmul { a_bits: 8, a_levels: Levels::Signed, a_scale: scale, a_group: None, static_scale: 0.02, static_zero: 0, epilogue };
+            let op = BitMatmul {
+                a_bits: 8,
+                a_levels: Levels::Signed,
+                a_scale: scale,
+                a_group: None,
+                static_scale: 0.02,
+                static_zero: 0,
+                epilogue,
+            };
             let weights = quantized(&[28, 200], 4, Levels::Signed, granularity, false);
             check_by(op, &inputs, Some((1, weights)), tuning.clone(), CLOSE);
         }

@@ -98,8 +98,10 @@ pub struct QuantizeSpec {
     pub given: bool,
     /// How results lie.
     pub form: Form,
-    /// Elements per scale block of the weights.
+    /// Elements per scale block of the product.
     pub block: Option<u32>,
+    /// Elements of a row that share a scale found from them, whole blocks; none is all.
+    pub group: Option<u32>,
 }
 
 impl QuantizeSpec {
@@ -116,7 +118,11 @@ impl QuantizeSpec {
             Lowering::IntegerGroup => Form::Groups,
             _ => Form::Planes(matmul.tile.tokens),
         };
-        QuantizeSpec { source, bits: matmul.a_bits, levels, given, form, block: matmul.block }
+        QuantizeSpec { source, bits: matmul.a_bits, levels, given, form, block: matmul.block, group: None }
+    }
+    /// With a scale per so many elements of a row.
+    pub fn with_group(self, group: Option<u32>) -> Self {
+        QuantizeSpec { group, ..self }
     }
     /// Name of the kernel.
     pub fn symbol(&self) -> String {
@@ -126,8 +132,9 @@ impl QuantizeSpec {
             Form::Planes(tokens) => format!("planes{tokens}"),
         };
         let block = self.block.map_or(String::new(), |size| format!("_g{size}"));
+        let group = self.group.map_or(String::new(), |size| format!("_ag{size}"));
         let given = if self.given { "_given" } else { "" };
-        format!("quantize_{}_a{}_{}_{form}{block}{given}", self.source.name(), self.bits, self.levels.name())
+        format!("quantize_{}_a{}_{}_{form}{block}{group}{given}", self.source.name(), self.bits, self.levels.name())
     }
     /// Rows of a group.
     pub fn tokens(&self) -> usize {
@@ -204,9 +211,9 @@ pub struct QuantizeArgs {
     pub activations: Address,
     /// i32 per row and block.
     pub corrections: Address,
-    /// i32 per row.
+    /// i32 per row, or per row and block when groups of a row have scales.
     pub centers: Address,
-    /// f32 per row.
+    /// f32, as many.
     pub scales: Address,
     /// Rows.
     pub m: u32,

@@ -10,22 +10,23 @@ pub struct DeviceRows {
     pub activations: Vec<u8>,
     /// One per row and block.
     pub corrections: Vec<i32>,
-    /// One per row.
+    /// One per row, or per row and block.
     pub centers: Vec<i32>,
-    /// One per row.
+    /// As many.
     pub scales: Vec<f32>,
 }
 
-/// Packs rows of codes with a scale and a zero point each; `w_offset` is `cw` of weights without zero points.
+/// Packs rows of codes with a scale and a zero point each, or one per block; `w_offset` is `cw` of weights without zero points.
 pub fn pack(spec: &MatmulSpec, layout: &Layout, code: ByteCode, w_offset: i32, codes: &[u8], scales: &[f32], zeros: &[i32]) -> DeviceRows {
     let bytes: Vec<i8> = codes.iter().map(|&u| u.wrapping_sub(code.bias as u8) as i8).collect();
     let factor = if spec.w_zero { code.step } else { code.step.wrapping_mul(w_offset) };
-    let mut activations = vec![0; spec.row_bytes(layout, scales.len())];
-    let mut corrections = Vec::with_capacity(scales.len() * layout.blocks);
+    let m = scales.len() / layout.row_scales.max(1);
+    let mut activations = vec![0; spec.row_bytes(layout, m)];
+    let mut corrections = Vec::with_capacity(m * layout.blocks);
     for (row, bytes) in bytes.chunks(layout.k.max(1)).enumerate() {
         let sum = |g| bytes[layout.block_range(g)].iter().map(|&b| i32::from(b)).sum::<i32>();
         corrections.extend((0..layout.blocks).map(|g| sum(g).wrapping_mul(factor)));
-        bytes.iter().enumerate().for_each(|(k, &b)| put(spec, layout, scales.len(), &mut activations, (row, layout.padded(k)), b as u8));
+        bytes.iter().enumerate().for_each(|(k, &b)| put(spec, layout, m, &mut activations, (row, layout.padded(k)), b as u8));
     }
     let centers = zeros.iter().map(|&zero| code.center.wrapping_sub(zero)).collect();
     DeviceRows { activations, corrections, centers, scales: scales.to_vec() }

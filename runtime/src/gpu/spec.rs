@@ -7,7 +7,8 @@
 //! Weights: bit planes `[chunk][column / 8][plane][column % 8][word]`; f32 scales, i32 `cw` and i32 `Σ (level_w - zero_w)` each
 //! `[block][column]`, with columns padded to a multiple of 8.
 //!
-//! Activations: `step_a [cw] Σ b` is `[row][block]`, `ca` and the scale `[row]`. The bytes `b` are
+//! Activations: `step_a [cw] Σ b` is `[row][block]`, `ca` and the scale `[row]`, or `[row][block]` too where groups of a row have scales.
+//! The bytes `b` are
 //! - for [`Lowering::Integer`] as they are, `[row][element]`;
 //! - for [`Lowering::IntegerGroup`] in groups of eight rows, `[chunk][row / 8][unit][row % 8][16]`: byte `4 j + r` of unit `u` is element
 //!   `32 j + 4 u + r` of the chunk;
@@ -161,7 +162,8 @@ impl Ending {
 /// What a kernel stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Store {
-    /// f32 results `[row][column]`: `(Σ_g acc_g * scale_w[n, g]) * scale_a[m]`, every operation rounded by itself, then the ending.
+    /// f32 results `[row][column]`: `(Σ_g acc_g * scale_w[n, g]) * scale_a[m]`, every operation rounded by itself, then the ending; with
+    /// groups of activations `Σ_g (acc_g * scale_w[n, g]) * scale_a[m, g]`.
     /// Blocks are summed in order; with several teams, those of every team first.
     Scaled(Ending),
     /// i32 `Σ b u`, `[part][row][column]`: a part is a scale block, or without blocks what one block of threads along k sums up.
@@ -322,6 +324,8 @@ pub struct Layout {
     pub blocks: usize,
     /// Chunks along k.
     pub chunks: usize,
+    /// Scales of a row of activations.
+    pub row_scales: usize,
 }
 
 impl Layout {
@@ -330,7 +334,8 @@ impl Layout {
         let block = product.block.map_or(k, |size| size as usize).max(1);
         let (padded_block, blocks) = (padded_block(block), k.div_ceil(block));
         let chunks = (blocks * padded_block).div_ceil(CHUNK);
-        Layout { n, k, w_bits: product.w_bits.into(), block, padded_block, blocks, chunks }
+        let row_scales = if product.a_blocks { blocks } else { 1 };
+        Layout { n, k, w_bits: product.w_bits.into(), block, padded_block, blocks, chunks, row_scales }
     }
     /// Fragments of columns.
     pub fn columns(&self) -> usize {

@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn products_are_read_as_they_are_written() {
-        let product = BitProduct { w_bits: 3, a_bits: 7, a_signed: false, shift: 1, w_zero: true, a_center: true, a_blocks: false, block: Some(64) };
+        let product =
+            BitProduct { w_bits: 3, a_bits: 7, a_signed: false, shift: 1, w_zero: true, a_center: true, a_blocks: false, block: Some(64) };
         for product in [product, BitProduct { a_signed: true, shift: 0, w_zero: false, block: None, ..product }] {
             assert_eq!(BitProduct::from_symbol(&product.symbol()), Some(product));
         }

@@ -88,30 +88,38 @@ impl<'c> Kernel<'_, 'c> {
         let next = results.iter().zip(terms).map(|(result, term)| self.build.fadd(result.into_float_value(), term));
         next.map(|value| Ok(value?.into())).collect()
     }
-    /// `acc * scale_w` of every result; row by row, so that few numbers of rows are held at once.
+    /// `acc * scale_w` of every result, times the scale that its row has for the block; row by row, so that few numbers of rows are held at once.
     fn terms(&self, rows: &Rows<'c>, block: IntValue<'c>, sums: &[IntValue<'c>]) -> Result<Vec<FloatValue<'c>>> {
         let build = self.build;
         let columns = (0..self.spec.tile.columns as usize).map(|fragment| self.load_column(self.column(fragment)?, block));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let mut terms = vec![build.f32(0.0); sums.len()];
         for (r, row) in rows.rows.iter().enumerate() {
-            let (correction, center) = (self.correction(row, block)?, self.center(row)?);
+            let (correction, center) = (self.correction(row, block)?, self.center(row, block)?);
+            let scale = self.spec.a_blocks.then(|| self.scale(row.clamped, block)).transpose()?;
             for (fragment, column) in columns.iter().enumerate() {
                 let i = fragment * rows.rows.len() + r;
                 let acc = accumulator(build, self.spec.shift, sums[i], correction, center, column)?;
-                terms[i] = build.fmul(build.to_float(acc)?, column.scale)?;
+                let term = build.fmul(build.to_float(acc)?, column.scale)?;
+                terms[i] = scale.map_or(Ok(term), |scale| build.fmul(term, scale))?;
             }
         }
         Ok(terms)
     }
-    fn center(&self, row: &Row<'c>) -> Result<Option<IntValue<'c>>> {
-        let load = || self.build.load_int(self.build.word_at(self.args.centers, row.clamped)?);
+    fn center(&self, row: &Row<'c>, block: IntValue<'c>) -> Result<Option<IntValue<'c>>> {
+        let load = || self.build.load_int(self.of_row(self.args.centers, row.clamped, block)?);
         self.spec.a_center.then(load).transpose()
     }
     fn correction(&self, row: &Row<'c>, block: IntValue<'c>) -> Result<IntValue<'c>> {
-        let build = self.build;
-        let index = build.add(build.mul(build.widen(row.clamped)?, build.widen(self.args.blocks)?)?, build.widen(block)?)?;
-        build.load_int(build.word_at(self.args.corrections, index)?)
+        let index = by_block(self.build, row.clamped, self.args.blocks, block)?;
+        self.build.load_int(self.build.word_at(self.args.corrections, index)?)
+    }
+    fn scale(&self, row: IntValue<'c>, block: IntValue<'c>) -> Result<FloatValue<'c>> {
+        self.build.load_float(self.of_row(self.args.scales, row, block)?)
+    }
+    /// The number of a row, or of its block where it has one for each.
+    fn of_row(&self, numbers: PointerValue<'c>, row: IntValue<'c>, block: IntValue<'c>) -> Result<PointerValue<'c>> {
+        of_row(self.build, self.spec.a_blocks, numbers, (row, self.args.blocks, block))
     }
     fn load_column(&self, column: IntValue<'c>, block: IntValue<'c>) -> Result<Column<'c>> {
         let args = &self.args;
@@ -181,8 +189,10 @@ impl<'c> Kernel<'_, 'c> {
     fn store_scaled(&self, rows: &Rows<'c>, results: &[FloatValue<'c>], ending: Ending) -> Result<()> {
         let build = self.build;
         self.store_each(rows, results.len(), |i, row, column| {
-            let scale = build.load_float(build.word_at(self.args.scales, row.index)?)?;
-            let result = build.fmul(results[i], scale)?;
+            let result = match self.spec.a_blocks {
+                true => results[i],
+                false => build.fmul(results[i], self.scale(row.index, build.i32(0))?)?,
+            };
             self.store_at(row.index, column, end_result(build, result, ending, self.args.bias, column)?.into())
         })
     }
@@ -213,6 +223,22 @@ fn add<'c>(build: &Build<'c>, a: BasicValueEnum<'c>, b: BasicValueEnum<'c>) -> R
         BasicValueEnum::FloatValue(a) => Ok(build.fadd(a, b.into_float_value())?.into()),
         _ => Ok(build.add(a.into_int_value(), b.into_int_value())?.into()),
     }
+}
+
+/// Index of a block of a row among the blocks of all.
+fn by_block<'c>(build: &Build<'c>, row: IntValue<'c>, blocks: IntValue<'c>, block: IntValue<'c>) -> Result<IntValue<'c>> {
+    build.add(build.mul(build.widen(row)?, build.widen(blocks)?)?, build.widen(block)?)
+}
+
+/// The number of a row, or of its block where rows have one for each.
+fn of_row<'c>(
+    build: &Build<'c>,
+    a_blocks: bool,
+    numbers: PointerValue<'c>,
+    (row, blocks, block): (IntValue<'c>, IntValue<'c>, IntValue<'c>),
+) -> Result<PointerValue<'c>> {
+    let index = if a_blocks { by_block(build, row, blocks, block)? } else { row };
+    build.word_at(numbers, index)
 }
 
 type Addresses<'c> = (PointerValue<'c>, PointerValue<'c>, PointerValue<'c>);
@@ -281,21 +307,27 @@ impl<'c> Finish<'_, 'c> {
         let index = build.add(build.mul(line, build.widen(args.n)?)?, build.widen(self.column)?)?;
         build.load_int(build.word_at(args.activations, index)?)
     }
-    /// `acc * scale_w` of a block.
+    /// `acc * scale_w` of a block, times the scale that the row has for it.
     pub(super) fn term(&self, block: IntValue<'c>, sum: IntValue<'c>) -> Result<FloatValue<'c>> {
         let (build, args, product) = (self.build, &self.args, &self.spec.product);
         let addresses = (args.w_scales, args.w_zeros, args.w_sums);
         let column = load_column(build, addresses, (product.w_zero, product.a_center), args.n, self.column, block)?;
-        let index = build.add(build.mul(build.widen(self.row)?, build.widen(args.blocks)?)?, build.widen(block)?)?;
-        let correction = build.load_int(build.word_at(args.corrections, index)?)?;
-        let center = product.a_center.then(|| build.load_int(build.word_at(args.centers, self.row)?)).transpose()?;
+        let correction = build.load_int(build.word_at(args.corrections, by_block(build, self.row, args.blocks, block)?)?)?;
+        let center = product.a_center.then(|| build.load_int(self.of_row(args.centers, block)?)).transpose()?;
         let acc = accumulator(build, product.shift, sum, correction, center, &column)?;
-        build.fmul(build.to_float(acc)?, column.scale)
+        let term = build.fmul(build.to_float(acc)?, column.scale)?;
+        if product.a_blocks { build.fmul(term, build.load_float(self.of_row(args.scales, block)?)?) } else { Ok(term) }
+    }
+    fn of_row(&self, numbers: PointerValue<'c>, block: IntValue<'c>) -> Result<PointerValue<'c>> {
+        of_row(self.build, self.spec.product.a_blocks, numbers, (self.row, self.args.blocks, block))
     }
     /// Scales, ends and stores.
     pub(super) fn store(&self, result: FloatValue<'c>) -> Result<()> {
         let (build, args) = (self.build, &self.args);
-        let result = build.fmul(result, build.load_float(build.word_at(args.scales, self.row)?)?)?;
+        let result = match self.spec.product.a_blocks {
+            true => result,
+            false => build.fmul(result, build.load_float(build.word_at(args.scales, self.row)?)?)?,
+        };
         let result = end_result(build, result, self.spec.ending, args.bias, self.column)?;
         let index = build.add(build.mul(build.widen(self.row)?, build.widen(args.n)?)?, build.widen(self.column)?)?;
         build.store(build.word_at(args.out, index)?, result)

@@ -23,6 +23,7 @@ pub(super) struct Coder {
 }
 
 /// From values to bytes, for one scale.
+#[derive(Clone, Copy)]
 pub(super) struct Line<'c> {
     scale: FloatValue<'c>,
     low: FloatValue<'c>,

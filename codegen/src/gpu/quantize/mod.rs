@@ -1,7 +1,7 @@
 //! Kernels that quantize rows of activations and pack them, plain or fused into what makes the rows.
 //!
 //! A block of threads takes one row: it finds the range of the values, then codes and packs them; the values are computed twice
-//! instead of stored. Warps take words of 32 elements, lane `8 r + t` element `4 t + r`, so that a ballot is a word of a plane.
+//! instead of stored. Where groups of a row have scales, every warp finds the range of the group of its block. Warps take words of 32 elements, lane `8 r + t` element `4 t + r`, so that a ballot is a word of a plane.
 
 mod code;
 pub mod codes;
@@ -20,11 +20,15 @@ use mokume_runtime::gpu::quantize::{QuantizeArgs, QuantizeSpec, RangeSpec};
 pub fn emit(build: &Build<'_>, spec: &QuantizeSpec) -> Result<()> {
     let args = Args::begin(build, &spec.symbol());
     let row = Row::new(build, spec, args)?;
-    let values = source::Values::new(&row)?;
-    let (scale, zero) = if spec.given { row.given()? } else { row.found(&values)? };
-    let coder = Coder::new(spec.bits, spec.levels);
-    row.describe(&coder, scale, zero)?;
-    pack::emit(&row, &values, &coder.line(build, scale, zero)?)?;
+    let (values, coder) = (source::Values::new(&row)?, Coder::new(spec.bits, spec.levels));
+    match (spec.group, spec.block) {
+        (Some(group), Some(block)) => pack::groups(&row, &values, &coder, (group, block))?,
+        _ => {
+            let (scale, zero) = if spec.given { row.given()? } else { row.found(&values)? };
+            row.describe(&coder, scale, zero)?;
+            pack::emit(&row, &values, &coder.line(build, scale, zero)?)?;
+        }
+    }
     build.end()
 }
 
@@ -128,10 +132,12 @@ impl<'k, 'c> Row<'k, 'c> {
     fn describe(&self, coder: &Coder, scale: FloatValue<'c>, zero: IntValue<'c>) -> Result<()> {
         let build = self.build;
         let is_first = build.is(self.thread, inkwell::IntPredicate::EQ, build.i32(0))?;
-        build.when(build.and(is_first, self.exists)?, || {
-            build.store(build.word_at(self.args.scales, self.index)?, scale)?;
-            let center = build.sub(build.i32(coder.bytes().center), zero)?;
-            build.store(build.word_at(self.args.centers, self.index)?, center)
-        })
+        build.when(build.and(is_first, self.exists)?, || self.write(coder, scale, zero, self.index))
+    }
+    fn write(&self, coder: &Coder, scale: FloatValue<'c>, zero: IntValue<'c>, index: IntValue<'c>) -> Result<()> {
+        let build = self.build;
+        build.store(build.word_at(self.args.scales, index)?, scale)?;
+        let center = build.sub(build.i32(coder.bytes().center), zero)?;
+        build.store(build.word_at(self.args.centers, index)?, center)
     }
 }

@@ -1,13 +1,14 @@
 //! Codes and packs the values of a row, and sums up the bytes of every scale block.
 
 use super::Row;
-use super::code::Line;
+use super::code::{Coder, Line};
+use super::range;
 use super::source::Values;
 use crate::gpu::build::Result;
 use inkwell::IntPredicate;
 use inkwell::values::{BasicValueEnum, IntValue};
 use mokume_runtime::gpu::quantize::{Form, QuantizeSpec};
-use mokume_runtime::gpu::spec::{CHUNK, FRAGMENT, WARP};
+use mokume_runtime::gpu::spec::{CHUNK, FRAGMENT, WARP, padded_block};
 
 const WARPS: u32 = QuantizeSpec::THREADS / WARP;
 /// Elements of a word.
@@ -16,20 +17,40 @@ const WORD: usize = 32;
 /// Emits what codes and packs.
 pub(super) fn emit<'c>(row: &Row<'_, 'c>, values: &Values<'_, '_, 'c>, line: &Line<'c>) -> Result<()> {
     match row.spec.padded_block() {
-        Some(size) => by_blocks(row, values, line, size),
+        Some(size) => by_blocks(row, values, |_| Ok(*line), size),
         None => whole(row, values, line),
     }
 }
 
+/// Emits what finds the scale of every group of a row, codes and packs.
+pub(super) fn groups<'c>(row: &Row<'_, 'c>, values: &Values<'_, '_, 'c>, coder: &Coder, (group, block): (u32, u32)) -> Result<()> {
+    let build = row.build;
+    let line = |number: IntValue<'c>| {
+        let first = build.times(build.over(number, (group / block) as usize)?, group as usize)?;
+        let end = build.least(build.plus(first, group as usize)?, row.args.k)?;
+        let elements = (build.add(first, build.lane()?)?, end, build.i32(WARP as i32));
+        let (scale, zero) = coder.scale(build, range::of_warp(build, elements, |i| values.at(i))?)?;
+        let writes = build.and(is_zero(row, build.lane()?)?, build.below(number, row.args.blocks)?)?;
+        build.when(build.and(writes, row.exists)?, || row.write(coder, scale, zero, block_index(row, number)?))?;
+        coder.line(build, scale, zero)
+    };
+    by_blocks(row, values, line, padded_block(block as usize))
+}
+
 /// Every warp takes whole blocks, also those that only fill the last chunk.
-fn by_blocks<'c>(row: &Row<'_, 'c>, values: &Values<'_, '_, 'c>, line: &Line<'c>, size: usize) -> Result<()> {
+fn by_blocks<'c>(
+    row: &Row<'_, 'c>,
+    values: &Values<'_, '_, 'c>,
+    line: impl FnOnce(IntValue<'c>) -> Result<Line<'c>>,
+    size: usize,
+) -> Result<()> {
     let build = row.build;
     let words = size / WORD;
     let blocks = build.over(words_of(row)?, words)?;
     build.repeat(warp(row)?, blocks, build.i32(WARPS as i32), &[], |block, _| {
-        let first = build.times(block, words)?;
+        let (line, first) = (line(block)?, build.times(block, words)?);
         let last = build.plus(first, words)?;
-        let sum = build.repeat(first, last, build.i32(1), &[build.i32(0).into()], |word, sum| add_word(row, values, line, word, sum))?;
+        let sum = build.repeat(first, last, build.i32(1), &[build.i32(0).into()], |word, sum| add_word(row, values, &line, word, sum))?;
         let total = over_warp(row, sum[0].into_int_value())?;
         let writes = build.and(is_zero(row, build.lane()?)?, build.below(block, row.args.blocks)?)?;
         build.when(build.and(writes, row.exists)?, || store_correction(row, block, total))?;
@@ -74,8 +95,13 @@ fn over_warp<'c>(row: &Row<'_, 'c>, sum: IntValue<'c>) -> Result<IntValue<'c>> {
 
 fn store_correction<'c>(row: &Row<'_, 'c>, block: IntValue<'c>, sum: IntValue<'c>) -> Result<()> {
     let build = row.build;
-    let index = build.add(build.mul(build.widen(row.index)?, build.widen(row.args.blocks)?)?, build.widen(block)?)?;
-    build.store(build.word_at(row.args.corrections, index)?, build.mul(sum, row.args.factor)?)
+    build.store(build.word_at(row.args.corrections, block_index(row, block)?)?, build.mul(sum, row.args.factor)?)
+}
+
+/// Index of a block of the row among the blocks of all.
+fn block_index<'c>(row: &Row<'_, 'c>, block: IntValue<'c>) -> Result<IntValue<'c>> {
+    let build = row.build;
+    build.add(build.mul(build.widen(row.index)?, build.widen(row.args.blocks)?)?, build.widen(block)?)
 }
 
 /// Packs a word of the padded row; adds the lane's byte to the sum.

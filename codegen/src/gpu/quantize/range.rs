@@ -18,6 +18,15 @@ pub(super) fn of<'c>(
     name: &str,
     value: impl FnOnce(IntValue<'c>) -> Result<FloatValue<'c>>,
 ) -> Result<Range<'c>> {
+    over_block(build, of_warp(build, (begin, end, step), value)?, threads, name)
+}
+
+/// The range of the values at `begin, begin + step .. end` of every thread of a warp; all its threads get it.
+pub(super) fn of_warp<'c>(
+    build: &Build<'c>,
+    (begin, end, step): (IntValue<'c>, IntValue<'c>, IntValue<'c>),
+    value: impl FnOnce(IntValue<'c>) -> Result<FloatValue<'c>>,
+) -> Result<Range<'c>> {
     let zero = BasicValueEnum::from(build.f32(0.0));
     let own = build.repeat(begin, end, step, &[zero, zero], |i, range| {
         let x = value(i)?;
@@ -27,7 +36,7 @@ pub(super) fn of<'c>(
         Ok(vec![low.into(), high.into()])
     })?;
     let own = (own[0].into_float_value(), own[1].into_float_value());
-    over_block(build, over_warp(build, own)?, threads, name)
+    over_warp(build, own)
 }
 
 fn wider<'c>(build: &Build<'c>, a: Range<'c>, b: Range<'c>) -> Result<Range<'c>> {

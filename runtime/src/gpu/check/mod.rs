@@ -4,7 +4,7 @@ mod product;
 mod rows;
 
 pub use product::{check, step_of};
-pub use rows::{check_range, check_rows};
+pub use rows::{check_range, check_rows, places};
 
 use super::device::{Address, Device, DeviceError};
 

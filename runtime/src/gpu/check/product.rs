@@ -51,9 +51,10 @@ impl Operands {
         let b = (0..m * k).map(|_| (random.below(1 << spec.a_bits) as i32 - low) as i8).collect();
         let mut ints = |count: usize| (0..count).map(|_| random.below(200) as i32 - 100).collect::<Vec<i32>>();
         let columns = layout.blocks * layout.padded_n();
-        let (corrections, centers, w_zeros, w_sums) = (ints(m * layout.blocks), ints(m), ints(columns), ints(columns));
+        let (corrections, centers) = (ints(m * layout.blocks), ints(m * layout.row_scales));
+        let (w_zeros, w_sums) = (ints(columns), ints(columns));
         let mut floats = |count: usize| ints(count).into_iter().map(|x| x as f32 / 128.0 + 1.0).collect::<Vec<f32>>();
-        let (scales, w_scales, bias) = (floats(m), floats(columns), floats(n));
+        let (scales, w_scales, bias) = (floats(m * layout.row_scales), floats(columns), floats(n));
         Operands { layout, m, n, w, b, corrections, centers, scales, w_scales, w_zeros, w_sums, bias }
     }
     fn run(&self, device: &mut dyn Device, choice: &Choice, memory: &mut Memory) -> Result<Vec<f32>, DeviceError> {
@@ -121,7 +122,7 @@ impl Operands {
         let of_team = |bounds: &[usize]| (bounds[0]..bounds[1]).fold(-0f32, |sum, g| sum + self.term(&choice.spec, row, column, g));
         let bounds = if choice.parts > 1 { vec![0, self.layout.blocks] } else { choice.spec.team_bounds(&self.layout) };
         let total = bounds.windows(2).map(of_team).reduce(|sum, next| sum + next).unwrap_or(-0.0);
-        let scaled = total * self.scales[row];
+        let scaled = if choice.spec.a_blocks { total } else { total * self.scales[row] };
         let mut y = [if choice.ending.bias { scaled + self.bias[column] } else { scaled }];
         choice.ending.activation.into_iter().for_each(|activation| activate(step_of(activation), &mut y));
         y[0]
@@ -131,13 +132,15 @@ impl Operands {
         let k = self.layout.k;
         self.layout.block_range(g).map(|i| i32::from(self.b[row * k + i]) * i32::from(self.w[column * k + i])).sum()
     }
-    /// `acc * scale_w` of a block.
+    /// `acc * scale_w` of a block, times the scale that the row has for it.
     fn term(&self, spec: &MatmulSpec, row: usize, column: usize, g: usize) -> f32 {
         let (layout, at) = (&self.layout, g * self.layout.padded_n() + column);
         let correction = self.corrections[row * layout.blocks + g].wrapping_mul(if spec.w_zero { self.w_zeros[at] } else { 1 });
-        let center = if spec.a_center { self.centers[row].wrapping_mul(self.w_sums[at]) } else { 0 };
+        let of_row = if spec.a_blocks { row * layout.blocks + g } else { row };
+        let center = if spec.a_center { self.centers[of_row].wrapping_mul(self.w_sums[at]) } else { 0 };
         let acc = (self.sum(row, column, g) << spec.shift).wrapping_add(correction).wrapping_add(center);
-        acc as f32 * self.w_scales[at]
+        let term = acc as f32 * self.w_scales[at];
+        if spec.a_blocks { term * self.scales[of_row] } else { term }
     }
 }
 

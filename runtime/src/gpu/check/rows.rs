@@ -7,7 +7,7 @@ use crate::gpu::quantize::{Form, Patches, QuantizeArgs, QuantizeSpec, RangeSpec,
 use crate::gpu::rows::{DeviceRows, pack};
 use crate::gpu::spec::{Layout, Lowering, MatmulSpec, Store, Tile};
 use crate::ops::epilogue::activate;
-use crate::ops::quantize::{Activation, quantize_rows};
+use crate::ops::quantize::{Activation, Rows, quantize_rows};
 use crate::ops::{OpContext, OpError, run};
 use crate::tensor::Tensor;
 use mokume_ir::op::{ActScale, Epilogue, LayerNorm, Op, RmsNorm};
@@ -82,7 +82,8 @@ fn reader(spec: &QuantizeSpec) -> MatmulSpec {
         Form::Planes(tokens) => (Lowering::Binary, tokens),
     };
     let a_signed = ByteCode::of(spec.levels, spec.bits).signed;
-    let product = BitProduct { w_bits: 1, a_bits: spec.bits, a_signed, shift: 0, w_zero: true, a_center: true, a_blocks: false, block: spec.block };
+    let (a_blocks, block) = (spec.group.is_some(), spec.block);
+    let product = BitProduct { w_bits: 1, a_bits: spec.bits, a_signed, shift: 0, w_zero: true, a_center: true, a_blocks, block };
     let tile = Tile { tokens, groups: 1, columns: 2, warps_m: 1, warps_n: 1, warps_k: 1, stages: 2 };
     MatmulSpec { product, lowering, tile, store: Store::Raw }
 }
@@ -106,10 +107,13 @@ impl Operands {
     }
     fn expected(&self, spec: &QuantizeSpec, matmul: &MatmulSpec, layout: &Layout) -> Result<DeviceRows, OpError> {
         let scale = if spec.given { ActScale::Static } else { ActScale::Row };
-        let rows = quantize_rows(&self.values(spec.source)?, SIZE.1, &activation(spec.bits, spec.levels, scale))?;
-        let of_row = |i: usize| if rows.scales.len() == 1 { 0 } else { i };
-        let scales: Vec<f32> = (0..SIZE.0).map(|row| rows.scales[of_row(row)]).collect();
-        let zeros: Vec<i32> = (0..SIZE.0).map(|row| rows.zeros[of_row(row)]).collect();
+        let rows = quantize_rows(
+            &self.values(spec.source)?,
+            SIZE.1,
+            &Activation { group: spec.group, ..activation(spec.bits, spec.levels, scale) },
+        )?;
+        let scales: Vec<f32> = places(&rows, spec.group, (SIZE.0, SIZE.1), layout).map(|at| rows.scales[at]).collect();
+        let zeros: Vec<i32> = places(&rows, spec.group, (SIZE.0, SIZE.1), layout).map(|at| rows.zeros[at]).collect();
         Ok(pack(matmul, layout, ByteCode::of(spec.levels, spec.bits), 0, &rows.codes, &scales, &zeros))
     }
     /// What is quantized, by the ops of the CPU.
@@ -164,6 +168,14 @@ impl Operands {
         device.read(args.centers, bytemuck::cast_slice_mut(&mut out.centers))?;
         device.read(args.scales, bytemuck::cast_slice_mut(&mut out.scales))
     }
+}
+
+/// Where in quantized rows the scales are that packed rows have.
+pub fn places(rows: &Rows, group: Option<u32>, (m, k): (usize, usize), layout: &Layout) -> impl Iterator<Item = usize> {
+    let (alone, blocks, block) = (rows.scales.len() == 1, layout.row_scales, layout.block);
+    let (size, per_row) = group.map_or((k.max(1), 1), |size| (size as usize, k.div_ceil(size as usize)));
+    let of_row = move |row: usize| (0..blocks).map(move |g| row * per_row + g * block / size);
+    (0..m).flat_map(of_row).map(move |at| if alone { 0 } else { at })
 }
 
 fn computed(op: impl Into<Op>, operands: &[&Tensor]) -> Result<Vec<f32>, OpError> {

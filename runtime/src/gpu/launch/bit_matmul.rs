@@ -13,7 +13,7 @@ use crate::gpu::spec::{FinishSpec, Layout, MatmulSpec};
 use crate::gpu::tuning::Tuning;
 use crate::ops::OpError;
 use mokume_ir::graph::{Graph, Module, Node};
-use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, BitMatmul, Epilogue, Op, UnaryKind};
+use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, Epilogue, Op, UnaryKind};
 use mokume_ir::quant::{Levels, QuantType};
 use mokume_ir::types::Elem;
 
@@ -60,16 +60,23 @@ pub(crate) type Choices = [Choice; CLASSES.len()];
 /// Errors  why no kernel computes it.
 pub(crate) fn choices(module: &Module, graph: &Graph, node: &Node, arch: Arch, tuning: &Tuning) -> std::result::Result<Choices, String> {
     let quantized = Quantized::of(&node.op).ok_or("it is no product")?;
-    if let Op::BitMatmul(BitMatmul { a_group: Some(size), .. }) = node.op {
-        return Err(format!("its activations have a scale per {size} channels; for devices, quantize with a_group=0"));
-    }
     let weights = node.inputs.get(1).and_then(|&value| graph.constant(value)).ok_or("its weights are no constant")?;
     let constant = module.constants.get(weights).ok_or("its weights are no constant")?;
     let (Some(quant), &[n, k]) = (constant.ty.elem.quant(), &constant.dims()[..]) else {
         return Err("its weights are no quantized matrix".into());
     };
     let product = BitProduct::of(&quant, quantized.bits, quantized.levels).ok_or("no kernel has weights with such scales")?;
+    let product = grouped(product, quantized.group)?;
     Ok(CLASSES.map(|class| choose(arch, &product, (n, k), class, ending(quantized.epilogue).0, tuning)))
+}
+
+/// The product with groups of activations, where the weights have scales for blocks of them: weights lie in blocks of their own.
+fn grouped(product: BitProduct, group: Option<u32>) -> std::result::Result<BitProduct, String> {
+    let found = product.with_groups(group).filter(|grouped| grouped.block == product.block);
+    found.ok_or_else(|| {
+        let (size, own) = (group.unwrap_or_default(), product.block.map_or("row".to_string(), |size| size.to_string()));
+        format!("its activations have a scale per {size} channels, its weights one per {own}: quantize with group={size}, or a_group=0")
+    })
 }
 
 /// How a product quantizes what it multiplies, and what follows.
@@ -78,6 +85,8 @@ pub(crate) struct Quantized<'o> {
     pub(crate) bits: u8,
     pub(crate) levels: Levels,
     pub(crate) scale: ActScale,
+    /// Elements of a row that share a scale; none is all.
+    pub(crate) group: Option<u32>,
     static_scale: f32,
     static_zero: i64,
     pub(crate) epilogue: &'o [Epilogue],
@@ -91,6 +100,7 @@ impl<'o> Quantized<'o> {
                 bits: op.a_bits,
                 levels: op.a_levels,
                 scale: op.a_scale,
+                group: op.a_group,
                 static_scale: op.static_scale,
                 static_zero: op.static_zero,
                 epilogue: &op.epilogue,
@@ -99,12 +109,17 @@ impl<'o> Quantized<'o> {
                 bits: op.a_bits,
                 levels: op.a_levels,
                 scale: op.a_scale,
+                group: None,
                 static_scale: op.static_scale,
                 static_zero: op.static_zero,
                 epilogue: &op.epilogue,
             }),
             _ => None,
         }
+    }
+    /// The kernel that quantizes rows for a product.
+    fn packer(&self, matmul: &MatmulSpec, rows: &Rows) -> QuantizeSpec {
+        QuantizeSpec::of(matmul, rows.source, self.levels, self.scale != ActScale::Row).with_group(self.group)
     }
 }
 
@@ -114,7 +129,7 @@ pub(crate) fn kernels(op: &Quantized<'_>, rows: &Rows, choices: &Choices) -> Vec
     for choice in choices {
         kernels.push(Kernel::BitMatmul(choice.spec));
         kernels.extend(choice.finish().map(Kernel::Finish));
-        kernels.push(Kernel::Quantize(QuantizeSpec::of(&choice.spec, rows.source, op.levels, op.scale != ActScale::Row)));
+        kernels.push(Kernel::Quantize(op.packer(&choice.spec, rows)));
     }
     if op.scale == ActScale::Tensor {
         kernels.push(Kernel::Range(RangeSpec { bits: op.bits, levels: op.levels }));
@@ -281,7 +296,7 @@ pub(super) fn quantized(
     (source, m): (&[DeviceTensor], usize),
     cx: &mut Cx<'_>,
 ) -> Result<Packed> {
-    let spec = QuantizeSpec::of(matmul, how.source, op.levels, op.scale != ActScale::Row);
+    let spec = op.packer(matmul, how);
     let (step, offset) = (ByteCode::of(op.levels, op.bits).step, weights.quant.levels.affine(weights.quant.bits).1);
     let factor = if matmul.w_zero { step } else { step.wrapping_mul(offset) };
     if let Some(packed) = cx.packed.as_ref().filter(|packed| packed.is_of(&spec, factor, how.epsilon, source)) {
@@ -295,8 +310,8 @@ pub(super) fn quantized(
         epsilon: how.epsilon,
         activations: cx.alloc(&[matmul.row_bytes(layout, m)], Elem::U8)?,
         corrections: cx.alloc(&[m, layout.blocks], Elem::I32)?,
-        centers: cx.alloc(&[m], Elem::I32)?,
-        scales: cx.alloc(&[m], Elem::F32)?,
+        centers: cx.alloc(&[m, layout.row_scales], Elem::I32)?,
+        scales: cx.alloc(&[m, layout.row_scales], Elem::F32)?,
     };
     let given = given(op, &source[0], cx)?;
     let args = QuantizeArgs {
