@@ -103,6 +103,22 @@ impl<'m> Editor<'m> {
         graph.outputs.push(Port { name: name.into(), value });
         graph.values[value].uses.push(Use::Output(index));
     }
+    /// Removes output number `index`; later outputs move up and states follow.
+    ///
+    /// Panics  when a state refers to it.
+    pub fn remove_output(&mut self, index: usize) {
+        let graph = self.graph_mut();
+        let port = graph.outputs.remove(index);
+        graph.values[port.value].uses.retain(|usage| *usage != Use::Output(index as u32));
+        for (i, later) in graph.outputs.iter().enumerate().skip(index) {
+            let uses = graph.values[later.value].uses.iter_mut();
+            uses.filter(|usage| **usage == Use::Output(i as u32 + 1)).for_each(|usage| *usage = Use::Output(i as u32));
+        }
+        for state in &mut graph.states {
+            assert_ne!(state.output as usize, index, "output \"{}\" is state", port.name);
+            state.output -= u32::from(state.output as usize > index);
+        }
+    }
     /// Declares that input `input` takes output `output` of the run before, growing along `axis`.
     pub fn declare_state(&mut self, state: crate::graph::State) {
         self.graph_mut().states.push(state);
@@ -263,5 +279,34 @@ impl<'m> Editor<'m> {
     pub fn add_function(&mut self, graph: Graph) -> FuncId {
         self.edits += 1;
         self.module.functions.push(graph)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{no_data, parse, print};
+    use crate::verify::verify;
+
+    #[test]
+    fn outputs_go_and_others_move_up() {
+        let text = r#"module "m"
+graph @f0 "main"(%0 "x": tensor<n x f32>) -> ("a", "b", "c") {
+  %1 = relu %0 : tensor<n x f32>
+  %2 = sqrt %1 : tensor<n x f32>
+  return %1, %2, %1
+}
+"#;
+        let mut module = parse(text, &no_data).unwrap();
+        let entry = module.entry;
+        let mut editor = Editor::new(&mut module, entry);
+        editor.remove_output(1);
+        editor.remove_output(0);
+        let node = editor.insert(crate::op::Op::from(crate::op::UnaryKind::Exp), &[editor.inputs()[0].value], Loc::default()).unwrap();
+        let (old, new) = (editor.outputs()[0].value, editor[node].outputs[0]);
+        editor.replace_uses(old, new);
+        assert!(verify(&module).is_ok());
+        let printed = print(&module);
+        assert!(printed.contains("-> (\"c\")") && printed.contains("exp %0") && printed.contains("return %1"), "{printed}");
     }
 }
