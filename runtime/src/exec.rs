@@ -4,7 +4,7 @@ use crate::bind::Scope;
 use crate::cpu::call::Product;
 use crate::cpu::run::{self, Activations, Matmul, Operand};
 use crate::error::{of_op, of_result};
-use crate::ops::normalize::RowNorm;
+use crate::ops::row_op::RowOp;
 use crate::ops::{self, OpContext, OpError};
 use crate::profile::Recorder;
 use crate::program::{Program, Source, Step};
@@ -72,7 +72,7 @@ impl Run<'_, '_> {
             Op::Loop(repeat) => self.repeat(repeat, node, self.operands(node, step, frame)?, &frame.scope),
             _ => match self.program.loaded().products(function, step.node) {
                 Some(_) if matches!(node.op, Op::BitMatmul(_)) => {
-                    self.observe_norm(function, graph, step, frame)?;
+                    self.observe_row_op(function, graph, step, frame)?;
                     self.matmuls(function, std::slice::from_ref(step), frame).map_err(|error| of_op(node, error))
                 }
                 Some(products) => self.conv(products, node, step, frame),
@@ -116,7 +116,7 @@ impl Run<'_, '_> {
 
     /// Matmuls of the same activations; their time is told of the first.
     fn together(&mut self, function: FuncId, graph: &Graph, steps: &[Step], frame: &mut Frame<'_>) -> Result<(), Diagnostic> {
-        self.observe_norm(function, graph, &steps[0], frame)?;
+        self.observe_row_op(function, graph, &steps[0], frame)?;
         let start = self.profile.is_some().then(Instant::now);
         let outputs = self.matmuls(function, steps, frame).map_err(|error| of_op(&graph[steps[0].node], error))?;
         if let (Some(profile), Some(start)) = (&mut self.profile, start) {
@@ -128,27 +128,27 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Shows the observer what a norm gives whose rows are otherwise never there as a whole.
-    fn observe_norm(&mut self, function: FuncId, graph: &Graph, step: &Step, frame: &Frame<'_>) -> Result<(), Diagnostic> {
-        let Some(norm) = step.norm.as_ref().filter(|_| self.observe.is_some()) else { return Ok(()) };
-        let inputs = norm.inputs.iter().map(|&source| self.operand(frame, source)).collect::<Result<Vec<_>, _>>();
+    /// Shows the observer what a node gives whose rows are otherwise never there as a whole.
+    fn observe_row_op(&mut self, function: FuncId, graph: &Graph, step: &Step, frame: &Frame<'_>) -> Result<(), Diagnostic> {
+        let Some(before) = step.before.as_ref().filter(|_| self.observe.is_some()) else { return Ok(()) };
+        let inputs = before.inputs.iter().map(|&source| self.operand(frame, source)).collect::<Result<Vec<_>, _>>();
         let cx = OpContext { alloc: self.alloc, size_of: &|symbol| frame.scope.size_of(symbol) };
-        let outputs = inputs.and_then(|inputs| run_dense(&graph[norm.node].op, &inputs, &cx));
-        let outputs = outputs.map_err(|error| of_op(&graph[norm.node], error))?;
+        let outputs = inputs.and_then(|inputs| run_dense(&graph[before.node].op, &inputs, &cx));
+        let outputs = outputs.map_err(|error| of_op(&graph[before.node], error))?;
         if let Some(observe) = &mut self.observe {
-            observe(function, norm.node, &outputs);
+            observe(function, before.node, &outputs);
         }
         Ok(())
     }
 
     fn matmuls(&self, function: FuncId, steps: &[Step], frame: &Frame<'_>) -> Result<Vec<Tensor>, OpError> {
         let dense = |source: Source| self.operand(frame, source).map(Tensor::dense);
-        let norm = steps[0].norm.as_ref();
-        let sources = norm.map_or(&steps[0].inputs[..1], |norm| &norm.inputs);
+        let before = steps[0].before.as_ref();
+        let sources = before.map_or(&steps[0].inputs[..1], |before| &before.inputs);
         let inputs = sources.iter().map(|&source| dense(source)).collect::<Result<SmallVec<[Tensor; 3]>, _>>()?;
         let (x, parameters) = inputs.split_first().ok_or_else(|| OpError::operands("activations are missing"))?;
         let row = x.dims().last().copied().unwrap_or(0);
-        let norm = norm.map(|norm| RowNorm::new(&self.program.module[function][norm.node].op, row, parameters)).transpose()?;
+        let before = before.map(|before| RowOp::new(&self.program.module[function][before.node].op, row, parameters)).transpose()?;
         let made_here = |source: Source| steps.iter().position(|step| source == Source::Slot(step.output));
         let operand = |source: Source| match made_here(source) {
             Some(earlier) => Ok(Operand::Earlier(earlier)),
@@ -162,7 +162,7 @@ impl Run<'_, '_> {
             Ok(Matmul { operands, ..matmul })
         };
         let all = steps.iter().map(matmul).collect::<Result<SmallVec<[_; 3]>, OpError>>()?;
-        run::matmuls(&all, &Activations { x, norm }, &cx)
+        run::matmuls(&all, &Activations { x, before }, &cx)
     }
 
     fn op(&mut self, node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {

@@ -6,7 +6,7 @@ mod crew;
 mod error;
 mod exec;
 mod plan;
-mod row_norm;
+mod row_op;
 mod state;
 
 pub mod bit_product;

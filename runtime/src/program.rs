@@ -4,7 +4,7 @@ use crate::convert;
 use crate::cpu::kernels::{Kernels, Loaded};
 use crate::cpu::run::Matmul;
 use crate::ops::OpError;
-use crate::row_norm::is_row_norm;
+use crate::row_op::is_row_op;
 use crate::tensor::Tensor;
 use mokume_ir::diag::Report;
 use mokume_ir::dim::Symbol;
@@ -47,14 +47,14 @@ pub(crate) struct Step {
     pub(crate) append: Option<usize>,
     /// Data dependent symbols that the size of an output gives: output, axis, symbol.
     pub(crate) binds: Vec<(usize, usize, Symbol)>,
-    /// What normalizes the activations of a matmul.
-    pub(crate) norm: Option<Norm>,
+    /// What the activations of a matmul go through first.
+    pub(crate) before: Option<Before>,
     /// This and so many steps behind it are matmuls of the same activations, which run together; 0 inside of such a group.
     pub(crate) together: usize,
 }
 
-/// A norm that the matmuls that read its rows compute while they quantize them.
-pub(crate) struct Norm {
+/// A norm or rotation that the matmuls that read its rows compute while they quantize them.
+pub(crate) struct Before {
     pub(crate) node: NodeId,
     pub(crate) inputs: Vec<Source>,
 }
@@ -94,7 +94,7 @@ impl Program {
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
     }
-    /// Lets matmuls of the same activations run together, so that these are normalized and quantized once.
+    /// Lets matmuls of the same activations run together, so that these are computed and quantized once.
     fn gather_matmuls(&mut self) {
         let mut schedules = std::mem::take(&mut self.schedules);
         for (schedule, (function, graph)) in schedules.iter_mut().zip(self.module.functions.iter()) {
@@ -102,7 +102,7 @@ impl Program {
                 (Some(a), Some(b)) => a.shares_rows_with(&b),
                 _ => false,
             });
-            schedule.take_norms(graph, |step| self.matmul(function, step).is_some());
+            schedule.take_row_ops(graph, |step| self.matmul(function, step).is_some());
         }
         self.schedules = schedules;
     }
@@ -154,7 +154,7 @@ impl Schedule {
             frees: vec![],
             append: crate::state::append_axis(graph, id),
             binds: binds(graph, id),
-            norm: None,
+            before: None,
             together: 1,
         });
         let mut schedule = Schedule {
@@ -188,14 +188,14 @@ impl Schedule {
         self.steps.iter_mut().for_each(|step| step.frees.clear());
         self.free_after_last_use(graph);
     }
-    /// Lets products that run together normalize the rows that only they read.
-    fn take_norms(&mut self, graph: &Graph, is_product: impl Fn(&Step) -> bool) {
+    /// Lets products that run together compute the rows that only they read.
+    fn take_row_ops(&mut self, graph: &Graph, is_product: impl Fn(&Step) -> bool) {
         let mut number = 0;
         while number < self.steps.len() {
-            match self.norm_of(graph, number).filter(|_| is_product(&self.steps[number])) {
+            match self.row_op_of(graph, number).filter(|_| is_product(&self.steps[number])) {
                 Some(at) => {
-                    let norm = self.steps.remove(at);
-                    self.steps[number - 1].norm = Some(Norm { node: norm.node, inputs: norm.inputs });
+                    let taken = self.steps.remove(at);
+                    self.steps[number - 1].before = Some(Before { node: taken.node, inputs: taken.inputs });
                 }
                 None => number += 1,
             }
@@ -203,13 +203,13 @@ impl Schedule {
         self.steps.iter_mut().for_each(|step| step.frees.clear());
         self.free_after_last_use(graph);
     }
-    /// The number of the step that normalizes the activations of step `number` and those that run together with it, and nothing else.
-    fn norm_of(&self, graph: &Graph, number: usize) -> Option<usize> {
+    /// The number of the step that computes the activations of step `number` and those that run together with it, and nothing else.
+    fn row_op_of(&self, graph: &Graph, number: usize) -> Option<usize> {
         let step = &self.steps[number];
-        let at = self.steps[..number].iter().position(|norm| step.inputs.first() == Some(&Source::Slot(norm.output)))?;
-        let norm = &self.steps[at];
-        let readers = graph[graph[norm.node].outputs[0]].uses.len();
-        (is_row_norm(graph, norm.node) && readers == step.together && norm.binds.is_empty()).then_some(at)
+        let at = self.steps[..number].iter().position(|other| step.inputs.first() == Some(&Source::Slot(other.output)))?;
+        let found = &self.steps[at];
+        let readers = graph[graph[found.node].outputs[0]].uses.len();
+        (is_row_op(graph, found.node) && readers == step.together && found.binds.is_empty()).then_some(at)
     }
     fn free_after_last_use(&mut self, graph: &Graph) {
         let mut live = vec![false; self.slots];
@@ -220,8 +220,8 @@ impl Schedule {
         }
         for step in self.steps.iter_mut().rev() {
             let made = step.output..step.output + graph[step.node].outputs.len();
-            let norm = step.norm.iter().flat_map(|norm| &norm.inputs);
-            let read = step.inputs.iter().chain(norm).filter_map(|input| match input {
+            let before = step.before.iter().flat_map(|before| &before.inputs);
+            let read = step.inputs.iter().chain(before).filter_map(|input| match input {
                 Source::Slot(slot) => Some(*slot),
                 Source::Const(_) => None,
             });

@@ -8,7 +8,7 @@ use mokume_ir::constant::{Constant, QuantData, packed_bytes};
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
 use mokume_ir::loc::Loc;
-use mokume_ir::op::{ActScale, AutoPad, BitConv, BitMatmul, Epilogue, LayerNorm, Op, RmsNorm};
+use mokume_ir::op::{ActScale, AutoPad, BitConv, BitMatmul, Epilogue, Hadamard, LayerNorm, Op, RmsNorm};
 use mokume_ir::quant::{Granularity, Levels, QuantType};
 use mokume_ir::types::{Elem, Shape, Type};
 use mokume_runtime::artifact::{ReadOptions, from_bytes, to_bytes};
@@ -155,7 +155,7 @@ fn products_of_the_same_activations_run_together_and_equal_interpreted_ones() {
     assert_eq!(events.len(), 2, "three products with one set of codes, and one with its own");
 }
 
-/// A norm whose rows three products read; the last takes codes of `a_bits`.
+/// A norm or rotation whose rows three products read; the last takes codes of `a_bits`.
 fn normalized_products(random: &mut Random, norm: Op, m: usize, k: usize, a_bits: u8) -> Module {
     let mut module = Module::new("normalized");
     let ty = QuantType { bits: 4, levels: Levels::Signed, granularity: Granularity::Axis(0), zero_point: false };
@@ -163,7 +163,11 @@ fn normalized_products(random: &mut Random, norm: Op, m: usize, k: usize, a_bits
     let entry = module.entry;
     let mut editor = Editor::new(&mut module, entry);
     let x = editor.add_input("x", Type::tensor(Shape::known(&[m, k]), Elem::F32));
-    let parameters = if matches!(norm, Op::RmsNorm(_)) { 1 } else { 2 };
+    let parameters = match norm {
+        Op::LayerNorm(_) => 2,
+        Op::RmsNorm(_) => 1,
+        _ => 0,
+    };
     let mut operands = vec![x];
     for _ in 0..parameters {
         let values: Vec<f32> = (0..k).map(|_| random.unit() + 0.5).collect();
@@ -180,12 +184,13 @@ fn normalized_products(random: &mut Random, norm: Op, m: usize, k: usize, a_bits
 }
 
 #[test]
-fn rows_normalized_while_they_are_quantized_equal_interpreted_ones() {
+fn rows_computed_while_they_are_quantized_equal_interpreted_ones() {
     let mut random = Random::new(12);
-    for norm in [Op::from(RmsNorm { axis: -1, epsilon: 1e-5 }), LayerNorm { axis: 1, epsilon: 1e-3 }.into()] {
+    let norms = [Op::from(RmsNorm { axis: -1, epsilon: 1e-5 }), LayerNorm { axis: 1, epsilon: 1e-3 }.into(), Hadamard { block: 24 }.into()];
+    for norm in norms {
         for (m, a_bits, steps) in [(1, 8, 1), (40, 8, 1), (3, 4, 3)] {
-            let module = normalized_products(&mut random, norm.clone(), m, 70, a_bits);
-            let x = Tensor::f32s(&[m, 70], &(0..m * 70).map(|_| random.unit() * 3.0 + 0.3).collect::<Vec<_>>());
+            let module = normalized_products(&mut random, norm.clone(), m, 72, a_bits);
+            let x = Tensor::f32s(&[m, 72], &(0..m * 72).map(|_| random.unit() * 3.0 + 0.3).collect::<Vec<_>>());
             let expected = run(Program::interpret(module.clone()), &x, 2);
             for threads in [1, 2, 5] {
                 let program = compile(module.clone(), &Target::default()).unwrap().0;
@@ -194,10 +199,10 @@ fn rows_normalized_while_they_are_quantized_equal_interpreted_ones() {
             let program = Arc::new(compile(module, &Target::default()).unwrap().0);
             let mut session = Session::new(program, SessionOptions::default()).unwrap();
             let events = session.run_profiled(&[("x".into(), x.clone())]).unwrap().1;
-            assert_eq!(events.len(), steps, "the norm is a step of its own when its rows are quantized twice");
+            assert_eq!(events.len(), steps, "it is a step of its own when its rows are quantized twice");
             let mut seen = vec![];
             session.run_observed(&[("x".into(), x)], &mut |_, node, _| seen.push(node)).unwrap();
-            assert_eq!(seen.len(), 4, "the norm is shown to observers");
+            assert_eq!(seen.len(), 4, "it is shown to observers");
         }
     }
 }

@@ -9,9 +9,9 @@ use crate::crew;
 use crate::ops::bit::{conv_activation, conv_shape, matmul_activation};
 use crate::ops::conv::Shape;
 use crate::ops::epilogue::Steps;
-use crate::ops::normalize::RowNorm;
 use crate::ops::operands::operand_of;
 use crate::ops::quantize::{Activation, RowCoder, code_of_zero, quantize_into};
+use crate::ops::row_op::RowOp;
 use crate::ops::shared::Shared;
 use crate::ops::{OpContext, OpError, epilogue, scratch};
 use crate::tensor::{Dims, Tensor};
@@ -50,7 +50,7 @@ pub struct Activations<'a> {
     /// Rows.
     pub x: &'a Tensor,
     /// What they go through first.
-    pub norm: Option<RowNorm<'a>>,
+    pub before: Option<RowOp<'a>>,
 }
 
 /// An operand of an epilogue.
@@ -81,7 +81,7 @@ impl Matmul<'_> {
     }
 }
 
-/// Matmuls of the same activations, which are normalized and packed once; the rows of all are packed alike. Epilogues run in order.
+/// Matmuls of the same activations, which are computed and packed once; the rows of all are packed alike. Epilogues run in order.
 ///
 /// Errors  when operands do not fit.
 pub fn matmuls(all: &[Matmul<'_>], activations: &Activations<'_>, cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -111,18 +111,18 @@ pub fn matmuls(all: &[Matmul<'_>], activations: &Activations<'_>, cx: &OpContext
     Ok(outputs)
 }
 
-/// Quantizes and packs rows; each is normalized, quantized and packed while it is in cache, where that does not take all of them.
+/// Quantizes and packs rows; each is computed, quantized and packed while it is in cache, where that does not take all of them.
 fn pack(from: &Activations<'_>, packer: &RowPacker, how: &Activation, rows: &mut Rows) -> Result<(), OpError> {
-    match (how.scale, from.norm) {
-        (ActScale::Row, norm) => pack_each(from.x.slice(), norm, packer, (RowCoder::of_activations(how)?, how.group), rows),
+    match (how.scale, &from.before) {
+        (ActScale::Row, before) => pack_each(from.x.slice(), before.as_ref(), packer, (RowCoder::of_activations(how)?, how.group), rows),
         (_, None) => return pack_rows(from.x.slice(), packer, how, rows),
-        (_, Some(_)) => return Err(OpError::unsupported("a norm of activations that share a scale")),
+        (_, Some(_)) => return Err(OpError::unsupported("a norm or rotation of activations that share a scale")),
     }
     Ok(())
 }
 
 /// Quantizes and packs rows with a scale each, or one per group of elements.
-fn pack_each(x: &[f32], norm: Option<RowNorm<'_>>, packer: &RowPacker, (coder, group): (RowCoder, Option<u32>), rows: &mut Rows) {
+fn pack_each(x: &[f32], before: Option<&RowOp<'_>>, packer: &RowPacker, (coder, group): (RowCoder, Option<u32>), rows: &mut Rows) {
     let (k, bias, (size, scales)) = (packer.k(), packer.code().bias as u8, packer.groups(group));
     if !packer.is_plain() {
         rows.bytes.fill(0);
@@ -135,12 +135,12 @@ fn pack_each(x: &[f32], norm: Option<RowNorm<'_>>, packer: &RowPacker, (coder, g
         // SAFETY: chunks do not overlap.
         let lines = unsafe { lines.part(first, PACK_ROWS.min(count - first)) };
         scratch::with(k + k.div_ceil(4), |memory: &mut [f32]| {
-            let (normal, bytes) = memory.split_at_mut(k);
+            let (row, bytes) = memory.split_at_mut(k);
             let bytes: &mut [u8] = &mut bytemuck::cast_slice_mut(bytes)[..k];
             for (x, line) in x[first * k..].chunks_exact(k.max(1)).zip(lines) {
-                let x = norm.map_or(x, |norm| {
-                    norm.row(x, normal);
-                    normal
+                let x = before.map_or(x, |before| {
+                    before.row(x, row);
+                    row
                 });
                 for (g, (x, bytes)) in x.chunks(size).zip(bytes.chunks_mut(size)).enumerate() {
                     let (scale, zero) = coder.code(x, bias, bytes);

@@ -14,7 +14,7 @@ use super::launch::{self, Types};
 use super::map::Map;
 use super::quantize::Source;
 use super::tuning::Tuning;
-use crate::row_norm::is_row_norm;
+use crate::row_op::is_row_norm;
 use crate::state::{append_axis, append_coder, is_append_coder};
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Def, Graph, Module, Node};

@@ -10,17 +10,15 @@ use mokume_ir::hadamard;
 use mokume_ir::op::Hadamard;
 use mokume_ir::types::Elem;
 use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Every block of the last axis times H/√block.
 pub fn hadamard(op: &Hadamard, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = operand(inputs, 0)?;
     at_least_rank(x, 1)?;
-    let matrix = usize::try_from(op.block).ok().and_then(hadamard::Hadamard::new);
-    let matrix = matrix.ok_or_else(|| OpError::operands(format!("no Hadamard matrix of order {} is known", op.block)))?;
-    let (block, last) = (matrix.order(), x.dims()[x.rank() - 1]);
-    if !last.is_multiple_of(block) {
-        return Err(OpError::operands(format!("a last axis of {last} in blocks of {block}")));
-    }
+    let matrix = matrix(op, x.dims()[x.rank() - 1])?;
+    let block = matrix.order();
     let mut y = cx.alloc(x.dims(), x.elem())?;
     let task = block.max(1 << 13) / block * block;
     match x.elem() {
@@ -35,6 +33,24 @@ pub fn hadamard(op: &Hadamard, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result
         other => return no_code("hadamard", other),
     }
     Ok(vec![y])
+}
+
+/// The matrix of an op on rows of `row` elements; made once in a process.
+///
+/// Errors  when there is none, or rows are no whole blocks.
+pub fn matrix(op: &Hadamard, row: usize) -> Result<Arc<hadamard::Hadamard>, OpError> {
+    static MADE: RwLock<BTreeMap<usize, Arc<hadamard::Hadamard>>> = RwLock::new(BTreeMap::new());
+    let unknown = || OpError::operands(format!("no Hadamard matrix of order {} is known", op.block));
+    let block = usize::try_from(op.block).map_err(|_| unknown())?;
+    if block == 0 || !row.is_multiple_of(block) {
+        return Err(OpError::operands(format!("a last axis of {row} in blocks of {block}")));
+    }
+    if let Some(matrix) = MADE.read().unwrap_or_else(PoisonError::into_inner).get(&block) {
+        return Ok(matrix.clone());
+    }
+    let matrix = Arc::new(hadamard::Hadamard::new(block).ok_or_else(unknown)?);
+    MADE.write().unwrap_or_else(PoisonError::into_inner).insert(block, matrix.clone());
+    Ok(matrix)
 }
 
 /// `y = H x/√n`, both of n elements.

@@ -53,6 +53,7 @@ pub mod recurrent;
 pub mod resample;
 pub mod roi_align;
 pub mod rotary;
+pub mod row_op;
 pub mod scratch;
 pub mod shared;
 pub mod signal;
