@@ -21,7 +21,7 @@ import ort
 import weights
 
 PROMPT = "The capital of France is"
-PRESETS = {"W8A8": "llm-w8a8", "W4A8": "llm-w4a8", "W2A8": "llm-w2a8"}
+PRESETS = {"W8A8": "llm-rtn-w8a8", "W4A8": "llm-rtn-w4a8", "W2A8": "llm-rtn-w2a8"}
 # Ours, and whom each is compared with.
 PAIRS = {"W8A8": ["Q8_0"], "W4A8": ["Q4_0", "Q4_0-head"], "W2A8": ["Q2_K", "Q2_K-head", "TQ2_0", "TQ2_0-head"]}
 

@@ -38,7 +38,7 @@ fn a_model_runs_alike_in_every_form() {
 fn measured_kernels_are_chosen_and_said_to_be_measured() {
     let desk = desk();
     desk.put("tuning.txt", "sm_80 w4a8s_x1_g32 32x64 1 integer 8 1 2 1 1 4 3 2 # fast\n");
-    let compiled = desk.json("--json compile model.onnx -o m.mok --preset llm-w4a8 --target x86-64,sm_80 --tuning tuning.txt");
+    let compiled = desk.json("--json compile model.onnx -o m.mok --preset llm-rtn-w4a8 --target x86-64,sm_80 --tuning tuning.txt");
     let inspected = desk.json("--json inspect m.mok");
     assert_eq!(compiled["device"], inspected["device"]);
     assert_eq!((&inspected["device"][0]["measured"], &inspected["device"][0]["cost_model"]), (&1.into(), &5.into()));
