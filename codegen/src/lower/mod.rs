@@ -22,7 +22,7 @@ use mokume_ir::ids::ConstId;
 use mokume_ir::quant::Levels;
 use mokume_ir::verify::verify;
 use mokume_runtime::cpu::isa::IsaLevel;
-use mokume_runtime::cpu::kernels::{Kernels, PackedWeights};
+use mokume_runtime::cpu::kernels::{Dense, Kernels, PackedWeights};
 use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::program::Program;
 use rayon::prelude::*;
@@ -114,7 +114,9 @@ fn lower(module: &mut Module, plans: &BTreeMap<ConstId, Plan>, target: &Target) 
     let mut weights = BTreeMap::new();
     for (&id, plan) in plans {
         let bytes = packed(&module.constants[id], plan);
-        weights.insert(id, PackedWeights { strategy: plan.spec.strategy, scales: plan.spec.scales, groups: plan.groups, bytes });
+        let dense = Dense::of(plan.levels, &plan.spec.layout(plan.n / plan.groups, plan.k));
+        let packed = PackedWeights { strategy: plan.spec.strategy, scales: plan.spec.scales, groups: plan.groups, dense, bytes };
+        weights.insert(id, packed);
         module.constants.release(|other| other != id);
     }
     Ok(Kernels { objects, weights, ..Kernels::default() })

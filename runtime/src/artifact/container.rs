@@ -18,7 +18,7 @@ use std::io::{self, Write};
 /// First bytes of every artifact; not text, so that line-end conversion is noticed.
 pub(crate) const MAGIC: [u8; 8] = *b"\x8fMOKUME\n";
 /// The version this library writes, and the newest it reads.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 /// Sections start at multiples of this.
 pub(crate) const ALIGN: usize = 64;
 const HEADER: usize = 64;

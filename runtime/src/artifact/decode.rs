@@ -2,9 +2,10 @@
 //! verifier's.
 
 use super::container::{Kind, Section};
+use super::dense;
 use super::manifest::{self as m, AttrValue, Place, TypeForm};
 use crate::cpu::isa::IsaLevel;
-use crate::cpu::kernels::{Kernels, PackedWeights};
+use crate::cpu::kernels::{Dense, Kernels, PackedWeights};
 use crate::cpu::spec::{ScaleFormat, Strategy};
 use crate::gpu::arch::Arch;
 use crate::gpu::code::DeviceWeights;
@@ -27,6 +28,9 @@ use std::sync::Arc;
 pub(crate) struct Decoder<'s> {
     sections: &'s [Section],
 }
+
+/// Bytes of a tile at most.
+const MAX_TILE: usize = 1 << 40;
 
 /// What is wrong with a part of the manifest.
 type Wrong = String;
@@ -74,7 +78,12 @@ impl<'s> Decoder<'s> {
         let strategy = Strategy::from_name(&packed.strategy).ok_or_else(|| format!("there is no strategy `{}`", packed.strategy))?;
         let scales = ScaleFormat::from_name(&packed.scales).ok_or_else(|| format!("there is no format of scales `{}`", packed.scales))?;
         let bytes = self.data(packed.data.as_ref().ok_or("no packed weights")?, Kind::Data)?;
-        Ok(PackedWeights { strategy, scales, groups: packed.groups as usize, bytes })
+        let dense = packed.dense.as_ref().map(dense_form).transpose()?;
+        let bytes = match dense {
+            Some(dense) => dense::expand(&bytes, strategy, dense).map_err(|wrong| format!("packed weights: {wrong}"))?,
+            None => bytes,
+        };
+        Ok(PackedWeights { strategy, scales, groups: packed.groups as usize, dense, bytes })
     }
     fn device_packed(&self, packed: &m::DevicePacked) -> Result<DeviceWeights, Wrong> {
         let data = |data: &Option<m::Data>| self.data(data.as_ref().ok_or("a part of the weights for GPUs is missing")?, Kind::Data);
@@ -129,6 +138,14 @@ impl<'s> Decoder<'s> {
         let zero_points = zero_points.map_or(Ok(Bytes::new()), |data| self.data(data, Kind::Data))?;
         Ok(QuantData { scales: self.data(scales, Kind::Data)?, zero_points })
     }
+}
+
+fn dense_form(dense: &m::Dense) -> Result<Dense, Wrong> {
+    let levels = Levels::from_name(&dense.levels).filter(|levels| matches!(levels, Levels::Five | Levels::Ternary));
+    let levels = levels.ok_or_else(|| format!("there are no dense levels `{}`", dense.levels))?;
+    let size = |size: u64| usize::try_from(size).ok().filter(|&size| size <= MAX_TILE).ok_or("a tile is too large");
+    let (tile, head) = (size(dense.tile)?, size(dense.head)?);
+    if head > tile { Err(format!("a tile of {tile} bytes has a head of {head}")) } else { Ok(Dense { levels, tile, head }) }
 }
 
 /// The finding that the manifest is wrong.

@@ -1,6 +1,7 @@
 //! A module as a manifest and data sections. Renumbers: equal graphs give equal bytes.
 
 use super::container::{Kind, Section};
+use super::dense;
 use super::manifest::{self as m, AttrValue, Place, TypeForm};
 use crate::cpu::kernels::PackedWeights;
 use crate::gpu::code::DeviceWeights;
@@ -83,12 +84,7 @@ impl Encoder {
     }
     fn encode_constant(&mut self, constant: &Constant, packed: Option<&PackedWeights>) -> m::Constant {
         let dims = constant.dims();
-        let packed = packed.map(|packed| m::Packed {
-            strategy: packed.strategy.name().into(),
-            scales: packed.scales.name().into(),
-            groups: packed.groups as u32,
-            data: Some(self.data(&packed.bytes)),
-        });
+        let packed = packed.map(|packed| self.encode_packed(packed));
         m::Constant {
             dims: dims.iter().map(|&dim| dim as u64).collect(),
             elem: Some(elem(constant.ty.elem)),
@@ -98,6 +94,21 @@ impl Encoder {
             zero_points: constant.quant.as_ref().map(|quant| self.data(&quant.zero_points)),
             packed,
             device: None,
+        }
+    }
+    fn encode_packed(&mut self, packed: &PackedWeights) -> m::Packed {
+        let shrunk = packed.dense.and_then(|dense| Some((dense, dense::shrink(packed, dense)?)));
+        let data = shrunk.as_ref().map_or(&packed.bytes, |(_, bytes)| bytes);
+        m::Packed {
+            strategy: packed.strategy.name().into(),
+            scales: packed.scales.name().into(),
+            groups: packed.groups as u32,
+            data: Some(self.data(data)),
+            dense: shrunk.as_ref().map(|(dense, _)| m::Dense {
+                levels: dense.levels.name().into(),
+                tile: dense.tile as u64,
+                head: dense.head as u64,
+            }),
         }
     }
     fn encode_device(&mut self, packed: &DeviceWeights) -> m::DevicePacked {

@@ -68,6 +68,21 @@ pub(crate) struct Packed {
     pub(crate) data: Option<Data>,
     #[prost(string, tag = "4")]
     pub(crate) scales: String,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) dense: Option<Dense>,
+}
+
+/// Tiles whose codes are written as numbers to the base of their levels.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Dense {
+    #[prost(string, tag = "1")]
+    pub(crate) levels: String,
+    /// Bytes of a tile as kernels read it.
+    #[prost(uint64, tag = "2")]
+    pub(crate) tile: u64,
+    /// Bytes before its codes.
+    #[prost(uint64, tag = "3")]
+    pub(crate) head: u64,
 }
 
 /// A constant; quantized ones may come without data when kernels hold it in their own layout.

@@ -9,6 +9,7 @@
 
 mod container;
 mod decode;
+mod dense;
 mod encode;
 mod manifest;
 mod trust;

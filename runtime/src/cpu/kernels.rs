@@ -3,13 +3,14 @@
 use super::call::Product;
 use super::isa::IsaLevel;
 use super::loader::Code;
-use super::spec::{BitProduct, KernelSpec, ScaleFormat, Strategy};
+use super::spec::{BitProduct, KernelSpec, Layout, ScaleFormat, Strategy, VECTOR};
 use crate::gpu::code::DeviceCode;
 use bytes::Bytes;
 use mokume_ir::diag::{Diagnostic, Report};
 use mokume_ir::graph::{Graph, Module, Node};
 use mokume_ir::ids::{ConstId, FuncId, NodeId};
 use mokume_ir::op::Op;
+use mokume_ir::quant::Levels;
 use std::collections::{BTreeMap, HashMap};
 
 /// What codegen makes of a module beside the module itself.
@@ -32,8 +33,60 @@ pub struct PackedWeights {
     pub scales: ScaleFormat,
     /// Groups of columns, each packed by itself.
     pub groups: usize,
+    /// How files hold the codes, where that is in fewer bits than kernels.
+    pub dense: Option<Dense>,
     /// The groups one after the other.
     pub bytes: Bytes,
+}
+
+impl PackedWeights {
+    /// Bytes in a file.
+    pub fn stored_bytes(&self) -> usize {
+        self.dense.map_or(self.bytes.len(), |dense| self.bytes.len() / dense.tile.max(1) * dense.stored_tile())
+    }
+}
+
+/// Weights whose levels are fewer than their bits have: what tells how their codes lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dense {
+    /// Five levels or three.
+    pub levels: Levels,
+    /// Bytes of a tile.
+    pub tile: usize,
+    /// Bytes before its codes.
+    pub head: usize,
+}
+
+impl Dense {
+    /// That of weights with these levels in this layout; none where every code of so many bits is a level.
+    pub fn of(levels: Levels, layout: &Layout) -> Option<Self> {
+        matches!(levels, Levels::Five | Levels::Ternary).then_some(Dense { levels, tile: layout.tile_bytes, head: layout.codes })
+    }
+    /// Bits of a code in kernels.
+    pub fn bits(&self) -> usize {
+        if self.levels == Levels::Five { 3 } else { 2 }
+    }
+    /// Number of levels.
+    pub fn radix(&self) -> u8 {
+        self.levels.count(self.bits() as u8) as u8
+    }
+    /// How many codes are one number, and its bits.
+    pub fn numbers(&self) -> (usize, u32) {
+        if self.levels == Levels::Five { (3, 7) } else { (5, 8) }
+    }
+    /// Codes of a tile.
+    pub fn codes(&self) -> usize {
+        (self.tile - self.head) * 8 / self.bits()
+    }
+    /// Bytes of a tile in a file.
+    pub fn stored_tile(&self) -> usize {
+        let (count, bits) = self.numbers();
+        self.head + (self.codes().div_ceil(count) * bits as usize).div_ceil(8)
+    }
+    /// Whether tiles have whole frames.
+    pub fn fits(&self) -> bool {
+        self.head < self.tile && (self.tile - self.head).is_multiple_of(self.bits() * VECTOR)
+    }
 }
 
 /// Kernels loaded for this machine.

@@ -2,6 +2,7 @@
 
 use mokume_ir::graph::Node;
 use mokume_ir::ids::ConstId;
+use mokume_runtime::cpu::kernels::PackedWeights;
 use mokume_runtime::program::Program;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -60,6 +61,6 @@ fn weight(program: &Program, node: &Node, id: ConstId) -> Weight {
         elements: shape.iter().product(),
         shape,
         elem: constant.ty.elem.to_string(),
-        bytes: program.kernels().weights.get(&id).map_or(constant.byte_len(), |packed| packed.bytes.len()),
+        bytes: program.kernels().weights.get(&id).map_or(constant.byte_len(), PackedWeights::stored_bytes),
     }
 }
