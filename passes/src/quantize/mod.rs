@@ -6,6 +6,7 @@ pub mod embedding;
 pub mod epilogue;
 pub mod fuse;
 pub mod keep;
+pub mod mixed;
 pub mod quantize_state;
 pub mod round;
 pub mod rounder;

@@ -15,11 +15,14 @@
 use super::calibrate::{self, Ranges, Seen};
 use super::embedding;
 use super::keep::{Sites, Trial};
+use super::mixed::plan::{Goal, Plan as Widths, Request, SAMPLES, nats, spread};
+use super::mixed::stored::{Activations, stored_bits};
+use super::mixed::width::Width;
 use super::round::Rounding;
-use super::rounder::{Format, Rounder};
-use super::sites::{self, Miss, Site};
+use super::rounder::{Format, Nearest, Rounder};
+use super::sites::{self, Miss, Site, WeightKey};
 use super::stream::outcome::Outcome;
-use super::stream::{self, Job};
+use super::stream::{self, Job, Planned};
 use super::weights::{self, Matrix};
 use crate::canonicalize::dce::release_constants;
 use crate::canonicalize::movement::reshape_to;
@@ -31,7 +34,7 @@ use mokume_ir::diag::Diagnostic;
 use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
-use mokume_ir::ids::{ConstId, FuncId, NodeId};
+use mokume_ir::ids::{FuncId, NodeId};
 use mokume_ir::op::{BinaryKind, Dequantize, Matmul, Op, Quantize as QuantizeOp, Transpose};
 use mokume_ir::order::order;
 use mokume_ir::quant::{Granularity, Levels, QuantType, common_block};
@@ -71,6 +74,14 @@ options! {
         calib: bool = true,
         /// lowest cosine of an output on the calibration data, for which the convolutions that lose most stay float; 0 is off
         keep: f64 = 0.0,
+        /// bits per weight, a mean over all products with all that is stored of them: with calibration data every weight gets one of `widths`,
+        /// so that the loss of the model grows least; 0 is off, every weight has `w` bits
+        budget: f64 = 0.0,
+        /// perplexity that a language model may have on the calibration data, as far as it can be foretold: every weight gets one of `widths`,
+        /// so that all take the fewest bits; 0 is off
+        target_ppl: f64 = 0.0,
+        /// widths that weights may have with `budget` or `target_ppl`: bits, with `levels`; or odd2, signed3, unsigned4, five, ternary
+        widths: Vec<Width> = Width::list("ternary odd2 five 3 4 5 6 8"),
         /// how codes are chosen: nearest; or with calibration data measured, descent, gptq, soft; auto is soft, or without data nearest
         rounder: String = "nearest".to_string(),
         /// rounders with calibration data may also aim at the outputs of the float model; what does better on held-out samples is taken
@@ -87,7 +98,7 @@ impl Pass for Quantize {
     }
 
     fn run_module(&self, module: &mut Module, cx: &mut PassContext<'_>) -> Result<(), PassError> {
-        let plan = self.plan()?;
+        let mut plan = self.plan()?;
         let mut sites: Sites = vec![];
         for function in callees_first(module) {
             let found = self.sites(&Editor::new(module, function), cx);
@@ -95,6 +106,9 @@ impl Pass for Quantize {
         }
         let rounders = self.rounders(cx)?;
         let ranges = self.calibrate(module, &plan, &mut sites, cx)?;
+        if let Some(goal) = self.goal()? {
+            plan.widths = self.mixed(module, goal, &plan, &sites, &rounders, cx)?;
+        }
         if !rounders.is_empty() {
             self.stream(module, &plan, &mut sites, &ranges, &rounders, cx)?;
         }
@@ -103,26 +117,33 @@ impl Pass for Quantize {
             self.edit(&mut Editor::new(module, function), &plan, &own, &ranges, cx)?;
         }
         release_constants(module);
+        if self.target_ppl > 0.0 {
+            self.check_perplexity(module, cx)?;
+        }
         Ok(())
     }
 }
 
-/// Weights in codes, by float weight, columns and layout.
-type Done = HashMap<(ConstId, usize, bool), Constant>;
+/// Weights in codes.
+type Done = HashMap<WeightKey, Constant>;
 
 /// The options in the words of the IR.
 struct Plan {
     weights: Rounding,
     activations: Option<Activations>,
+    group: usize,
+    /// What weights have instead of `weights`.
+    widths: Widths,
 }
 
-/// How activations are rounded.
-#[derive(Clone, Copy)]
-struct Activations {
-    bits: u8,
-    levels: Levels,
-    /// Elements of a row that share a scale; 0 is all.
-    group: usize,
+impl Plan {
+    /// What the weight of a product will look like.
+    fn planned(&self, site: &Site) -> Planned {
+        self.widths.get(&site.key()).copied().unwrap_or_else(|| {
+            let format = Format { rounding: self.weights, group: self.group };
+            Planned { format, stored: stored_bits(site, &format, self.activations) as f64 / site.elements(), predicted: None }
+        })
+    }
 }
 
 impl Quantize {
@@ -135,7 +156,57 @@ impl Quantize {
             check_bits("a", self.a, a_levels)?;
             self.check_groups()?;
         }
-        Ok(Plan { weights: Rounding { bits: self.w, levels, search: self.search && self.w < 8, half_scales: self.group > 0 }, activations })
+        let weights = Rounding { bits: self.w, levels, search: self.search && self.w < 8, half_scales: self.group > 0 };
+        Ok(Plan { weights, activations, group: self.group, widths: Widths::new() })
+    }
+
+    /// What widths by weight are to reach, if they are asked for.
+    fn goal(&self) -> Result<Option<Goal>, PassError> {
+        match (self.budget > 0.0, self.target_ppl > 0.0) {
+            (true, true) => Err(Diagnostic::input("quantize::goal", "pass `quantize` takes either budget or target_ppl").into()),
+            (true, false) => Ok(Some(Goal::Bits(self.budget))),
+            (false, true) => Ok(Some(Goal::Perplexity(self.target_ppl))),
+            (false, false) => Ok(None),
+        }
+    }
+
+    /// Remarks what became of the perplexity.
+    fn check_perplexity(&self, module: &Module, cx: &mut PassContext<'_>) -> Result<(), PassError> {
+        let found = nats(module, &spread(&cx.calibration, SAMPLES), cx.executor)?.exp();
+        cx.note(format!("target_ppl={}: it is {found:.4} on the calibration data", self.target_ppl));
+        Ok(())
+    }
+
+    /// The formats among which weights choose.
+    fn formats(&self, plan: &Plan) -> Result<Vec<Format>, PassError> {
+        let rounding = |width: &Width| -> Result<Rounding, PassError> {
+            let rounding = width.rounding(plan.weights)?;
+            Ok(Rounding { search: self.search && rounding.bits < 8, ..rounding })
+        };
+        self.widths.iter().map(|width| Ok(Format { rounding: rounding(width)?, group: self.group })).collect()
+    }
+
+    /// A width for every weight of the entry function.
+    fn mixed(
+        &self,
+        module: &Module,
+        goal: Goal,
+        plan: &Plan,
+        sites: &Sites,
+        rounders: &[Box<dyn Rounder>],
+        cx: &mut PassContext<'_>,
+    ) -> Result<Widths, PassError> {
+        let own: Vec<Site> = sites.iter().filter(|(function, _)| *function == module.entry).map(|(_, site)| *site).collect();
+        let first = rounders.first().map_or(&Nearest {} as &dyn Rounder, |rounder| &**rounder);
+        let scout = first.scout();
+        let request = Request {
+            goal,
+            formats: self.formats(plan)?,
+            activations: plan.activations,
+            rounder: scout.as_deref().unwrap_or(first),
+            options: serde_json::to_string(&Quantize { budget: 0.0, target_ppl: 0.0, ..self.clone() }).unwrap_or_default(),
+        };
+        request.plan(module, &own, cx)
     }
 
     /// Groups of activations are multiples or parts of those of weights.
@@ -179,7 +250,8 @@ impl Quantize {
             return Err(Miss::Skip(format!("sums of {} terms are too short", site.cols)));
         }
         let largest = |bits: u8| (1u64 << bits.min(8)) - 1;
-        if self.a < 16 && site.cols as u64 * largest(self.w) * largest(self.a) > i32::MAX as u64 {
+        let widest = if self.budget > 0.0 || self.target_ppl > 0.0 { 8 } else { self.w };
+        if self.a < 16 && site.cols as u64 * largest(widest) * largest(self.a) > i32::MAX as u64 {
             return Err(Miss::Skip(format!("sums of {} products may not fit into 32 bits", site.cols)));
         }
         Ok(site)
@@ -243,16 +315,21 @@ impl Quantize {
     /// The ways to round that need calibration data, if the option asks for any.
     fn rounders(&self, cx: &mut PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
         let rounders = stream::named::rounders(&self.rounder, self.retarget, self.refits)?;
-        if rounders.is_empty() || !cx.calibration.is_empty() {
+        if !cx.calibration.is_empty() {
             return Ok(rounders);
         }
-        if self.rounder == "auto" {
-            cx.note("without calibration data every weight is rounded to the nearest level; --calib FILE loses less");
-            return Ok(vec![]);
+        let uncalibrated = |what: String, instead: &str| {
+            let error = Diagnostic::input("quantize::uncalibrated", format!("pass `quantize` needs calibration data for {what}"));
+            error.help(format!("give data with --calib FILE, or choose {instead}, which needs none"))
+        };
+        match self.goal()? {
+            Some(goal) => return Err(uncalibrated(goal.to_string(), "w=BITS").into()),
+            None if rounders.is_empty() => return Ok(rounders),
+            None if self.rounder != "auto" => return Err(uncalibrated(format!("rounder={}", self.rounder), "rounder=nearest").into()),
+            None => {}
         }
-        let message = format!("pass `quantize` needs calibration data for rounder={}", self.rounder);
-        let error = Diagnostic::input("quantize::uncalibrated", message);
-        Err(error.help("give data with --calib FILE, or choose rounder=nearest, which needs none").into())
+        cx.note("without calibration data every weight is rounded to the nearest level; --calib FILE loses less");
+        Ok(vec![])
     }
 
     /// Rounds the sites of the entry function with calibration data; they leave `sites`.
@@ -276,8 +353,8 @@ impl Quantize {
         let job = Job {
             sites: &own,
             rounders,
-            format: Format { rounding: plan.weights, group: self.group },
-            options: serde_json::to_string(self).unwrap_or_default(),
+            planned: &|site| plan.planned(site),
+            options: format!("{} {:?}", serde_json::to_string(self).unwrap_or_default(), planned(&own, plan)),
             activations: &activations,
             place: &|editor, site, outcome| self.place(editor, plan, site, outcome, ranges),
         };
@@ -319,8 +396,7 @@ impl Quantize {
 
     /// Rounds one site.
     fn round(&self, editor: &mut Editor<'_>, plan: &Plan, site: &Site, ranges: &Ranges, done: &mut Done) -> Result<(), PassError> {
-        let key = (site.weight, site.cols, site.transposed);
-        let weight = done.entry(key).or_insert_with(|| quantize_weight(editor, site, plan.weights, self.group)).clone();
+        let weight = done.entry(site.key()).or_insert_with(|| quantize_weight(editor, site, plan.planned(site).format)).clone();
         let range = ranges.get(&(editor.function(), site.x)).copied();
         let product = product(editor, site, weight, plan, range);
         Ok(term::replace(editor, site.node, product)?)
@@ -337,6 +413,11 @@ impl Quantize {
         }
         Ok(())
     }
+}
+
+/// The formats of weights that have a width of their own.
+fn planned(sites: &[Site], plan: &Plan) -> Vec<Format> {
+    sites.iter().filter_map(|site| Some(plan.widths.get(&site.key())?.format)).collect()
 }
 
 fn level_option(option: &str, name: &str) -> Result<Levels, PassError> {
@@ -361,7 +442,7 @@ fn check_bits(option: &str, bits: u8, levels: Levels) -> Result<(), PassError> {
     Err(Diagnostic::input("quantize::bits", message).into())
 }
 
-fn quantize_weight(editor: &Editor<'_>, site: &Site, rounding: Rounding, group: usize) -> Constant {
+fn quantize_weight(editor: &Editor<'_>, site: &Site, Format { rounding, group }: Format) -> Constant {
     let constant = &editor.module().constants[site.weight];
     weights::quantize(Matrix { constant, rows: site.rows, cols: site.cols, taps: site.taps, transposed: site.transposed }, rounding, group)
 }

@@ -30,7 +30,18 @@ pub struct Site {
     pub conv: bool,
 }
 
+/// A weight as products read it: constant, columns and layout. Products with the same one have the same codes.
+pub type WeightKey = (ConstId, usize, bool);
+
 impl Site {
+    /// Numbers of the weight, at least 1.
+    pub fn elements(&self) -> f64 {
+        (self.rows * self.cols).max(1) as f64
+    }
+    /// Its weight.
+    pub fn key(&self) -> WeightKey {
+        (self.weight, self.cols, self.transposed)
+    }
     /// A convolution of single pixels, as in squeeze and excitation: its few activations vary from picture to picture, and
     /// finding their range at run time costs nothing.
     pub fn is_pooled(&self, graph: &Graph) -> bool {

@@ -127,13 +127,16 @@ impl Compiled {
         page.section("Error of rounding", "Squared error of a product's output over the squared output, for the inputs that it will see.");
         let bar = |layer: &LayerReport| Bar { name: layer.name.clone(), value: layer.heldout.unwrap_or(layer.loss) };
         page.drawing(&bars(&self.layers.iter().map(bar).collect::<Vec<_>>(), Scale::Log, "relative squared error", "products in order"));
-        let heldout = |layer: &LayerReport| layer.heldout.map_or("-".into(), |heldout| format!("{heldout:.2e}"));
+        let known = |number: Option<f64>| number.map_or("-".into(), |number| format!("{number:.2e}"));
         let row = |layer: &LayerReport| {
             let sizes = format!("{} x {}", layer.rows, layer.cols);
-            vec![layer.name.clone(), sizes, layer.bits.to_string(), layer.rounder.clone(), format!("{:.2e}", layer.loss), heldout(layer)]
+            let widths = [format!("{} {}", layer.bits, layer.levels), format!("{:.3}", layer.stored), known(layer.predicted)];
+            let errors = [layer.rounder.clone(), format!("{:.2e}", layer.loss), known(layer.heldout)];
+            [layer.name.clone(), sizes].into_iter().chain(widths).chain(errors).collect::<Vec<_>>()
         };
         let rows: Vec<_> = self.layers.iter().map(row).collect();
-        page.folded_table("All products", &["product", "sizes", "bits", "rounder", "error", "held out"], &rows);
+        let headings = ["product", "sizes", "bits", "with scales", "expected loss", "rounder", "error", "held out"];
+        page.folded_table("All products", &headings, &rows);
     }
     fn add_passes(&self, page: &mut Page) {
         page.section("Passes", "What every pass did, and its time.");

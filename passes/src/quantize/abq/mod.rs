@@ -23,7 +23,9 @@ mod train;
 
 use self::blocks::{Block, blocks};
 use self::train::Trained;
+use super::mixed::stored::{Activations, stored_bits};
 use super::round::{Grid, Rounding};
+use super::rounder::Format;
 use super::sites::Site;
 use super::weights;
 use crate::canonicalize::dce::release_constants;
@@ -147,6 +149,13 @@ impl Abq {
     fn rounding(&self) -> Rounding {
         Rounding { bits: self.stored_bits(), levels: Levels::Unsigned, search: false, half_scales: self.group > 0 }
     }
+    /// Bits per weight of a product.
+    fn stored(&self, site: &Site) -> f64 {
+        let levels = Levels::from_name(&self.a_levels).unwrap_or(Levels::Unsigned);
+        let format = Format { rounding: self.rounding(), group: self.group };
+        let activations = (self.a < 16).then_some(Activations { bits: self.a, levels, group: 0 });
+        stored_bits(site, &format, activations) as f64 / site.elements()
+    }
 
     /// Puts what was learned into the model.
     fn place(&self, editor: &mut Editor<'_>, block: &Block, trained: &Trained) -> Result<(), PassError> {
@@ -176,6 +185,9 @@ impl Abq {
             rows: block.down.rows,
             cols: block.down.cols,
             bits: self.stored_bits(),
+            levels: self.rounding().levels.name().to_string(),
+            stored: self.stored(&block.down),
+            predicted: None,
             rounder: "abq".into(),
             loss: trained.error,
             heldout: None,

@@ -25,6 +25,18 @@ pub fn heldout(weight: &Weight<'_>, rounded: &Rounded, format: &Format, moments:
     Ok(if energy > 0.0 { error.max(0.0) / energy } else { 0.0 })
 }
 
+/// `Σ ((ŵ - w) x)²` of every row, for inputs of one stream.
+pub fn row_errors(weight: &Weight<'_>, rounded: &Rounded, format: &Format, moments: &Moments) -> Vec<f64> {
+    let found = rounded.decode(weight.cols, format);
+    let miss: Vec<f32> = found.iter().zip(weight.values).map(|(a, b)| a - b).collect();
+    forms(&miss, &moments.c, &miss, weight.cols)
+}
+
+/// `Σ (w x)²` of every row.
+pub fn row_energies(weight: &Weight<'_>, moments: &Moments) -> Vec<f64> {
+    forms(weight.values, &moments.c, weight.values, weight.cols)
+}
+
 /// What the bias adds to the squared error: `Σ_rows 2b Σ(Ŵx - Wy) + tokens b²`.
 fn shifted(bias: &[f32], exact: &[f32], found: &[f32], moments: &Moments) -> f64 {
     let float = moments.float.as_ref().map_or(&moments.mean, |float| &float.mean);

@@ -17,7 +17,7 @@ mod refit;
 mod scales;
 mod soft;
 
-pub use self::heldout::heldout;
+pub use self::heldout::{heldout, row_energies, row_errors};
 pub use self::moments::{FloatMoments, Moments};
 pub use self::nearest::Nearest;
 pub use self::recipe::{Method, Recipe};

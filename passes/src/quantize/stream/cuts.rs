@@ -34,12 +34,17 @@ pub struct Cuts {
     pub whole: Option<String>,
 }
 
-/// The cuts of `graph` before `sites`, which are in canonical order.
+/// The cuts of `graph` before `sites`, which are in canonical order, on the way to what they read.
 pub fn cuts(graph: &Graph, sites: &[Site]) -> Cuts {
+    cuts_towards(graph, sites, &[])
+}
+
+/// The cuts of `graph` before `sites`; what `ends` follow from counts too.
+pub fn cuts_towards(graph: &Graph, sites: &[Site], ends: &[ValueId]) -> Cuts {
     let groups = groups(graph, sites);
     let order = order(graph);
     let at: HashMap<NodeId, usize> = order.iter().enumerate().map(|(position, &id)| (id, position)).collect();
-    let needed = needed(graph, groups.iter().map(|group| group.x));
+    let needed = needed(graph, groups.iter().map(|group| group.x).chain(ends.iter().copied()));
     let mut last_read: HashMap<ValueId, usize> = HashMap::new();
     let mut read = |value: ValueId, position: usize| {
         let last = last_read.entry(value).or_default();
@@ -50,6 +55,7 @@ pub fn cuts(graph: &Graph, sites: &[Site]) -> Cuts {
     }
     let places: Vec<usize> = groups.iter().map(|group| at[&group.sites[0].node]).collect();
     groups.iter().zip(&places).for_each(|(group, &place)| read(group.x, place));
+    ends.iter().for_each(|&end| read(end, order.len()));
     let live_at = |place: usize| live(graph, &at, &last_read, place);
     let live: Vec<Vec<ValueId>> = places.iter().map(|&place| live_at(place)).collect();
     match uncuttable(graph, &live) {

@@ -29,14 +29,13 @@ use self::saved::Saved;
 use self::streams::Streams;
 use super::calibrate::failed;
 use super::rounder::{Format, Rounder};
-use super::sites::Site;
+use super::sites::{Site, WeightKey};
 use crate::executor::{Executor, Named};
 use crate::pass::{PassContext, PassError};
 use crate::term::Term;
 use mokume_ir::constant::Constant;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
-use mokume_ir::ids::ConstId;
 use std::collections::HashMap;
 
 /// What to round, and how.
@@ -45,8 +44,8 @@ pub struct Job<'j> {
     pub sites: &'j [Site],
     /// Ways to round; with more than one, each product takes the one that does best on held out samples.
     pub rounders: &'j [Box<dyn Rounder>],
-    /// What codes and scales look like.
-    pub format: Format,
+    /// What codes and scales of a product look like.
+    pub planned: &'j dyn Fn(&Site) -> Planned,
     /// All options, as text: a checkpoint is only for them.
     pub options: String,
     /// The activations as the product will read them, if they are rounded.
@@ -55,8 +54,19 @@ pub struct Job<'j> {
     pub place: &'j dyn Fn(&mut Editor<'_>, &Site, &Outcome) -> Result<(), PassError>,
 }
 
-/// Weights by constant, columns and layout: products that share one are rounded once, for the inputs of the first.
-type Done = HashMap<(ConstId, usize, bool), Outcome>;
+/// What was decided about a weight before it is rounded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Planned {
+    /// What codes and scales look like.
+    pub format: Format,
+    /// Bits that an artifact holds of it, per weight.
+    pub stored: f64,
+    /// By how much it is expected to raise the loss of the model, where its width was chosen by that.
+    pub predicted: Option<f64>,
+}
+
+/// Weights that are rounded: products that share one take what was rounded for the inputs of the first.
+type Done = HashMap<WeightKey, Outcome>;
 
 /// Rounds the products of the entry function.
 ///
@@ -105,16 +115,16 @@ impl Work<'_> {
     fn round(&self, group: &Group) -> Result<Vec<Outcome>, PassError> {
         let (mut moments, mut fresh) = (None, Done::new());
         for site in &group.sites {
-            if self.done.contains_key(&key(site)) || fresh.contains_key(&key(site)) {
+            if self.done.contains_key(&site.key()) || fresh.contains_key(&site.key()) {
                 continue;
             }
             let splits = match &moments {
                 Some(splits) => splits,
                 None => moments.insert(collect(self.exact, group, &self.streams, self.job.activations, self.executor)?),
             };
-            fresh.insert(key(site), Outcome::best(self.exact, site, splits, self.job)?);
+            fresh.insert(site.key(), Outcome::best(self.exact, site, splits, self.job)?);
         }
-        let outcome = |site: &Site| Some(fresh.get(&key(site)).or(self.done.get(&key(site)))?.clone().renamed(self.exact.main(), site));
+        let outcome = |site: &Site| Some(fresh.get(&site.key()).or(self.done.get(&site.key()))?.clone().renamed(self.exact.main(), site));
         Ok(group.sites.iter().filter_map(outcome).collect())
     }
 
@@ -128,14 +138,10 @@ impl Work<'_> {
             (self.job.place)(&mut editor, site, &outcome)?;
             outcome.remarks.iter().for_each(|why| cx.remark(self.exact.main(), site.node, why));
             cx.layer(outcome.report.clone());
-            self.done.insert(key(site), outcome);
+            self.done.insert(site.key(), outcome);
         }
         Ok(true)
     }
-}
-
-fn key(site: &Site) -> (ConstId, usize, bool) {
-    (site.weight, site.cols, site.transposed)
 }
 
 /// The number that a term is, in `executor`'s arithmetic.
@@ -152,7 +158,7 @@ fn evaluate(term: &Term, x: &Constant, executor: &dyn Executor) -> Result<Consta
 }
 
 /// Whether a sample is held out, of so many.
-fn is_held_out(sample: usize, samples: usize) -> bool {
+pub(super) fn is_held_out(sample: usize, samples: usize) -> bool {
     samples >= 4 && sample % 4 == 3
 }
 

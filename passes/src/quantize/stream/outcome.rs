@@ -1,7 +1,7 @@
 //! The rounded weight of one product.
 
-use super::Job;
 use super::collect::Split;
+use super::{Job, Planned};
 use crate::layer::LayerReport;
 use crate::pass::PassError;
 use crate::quantize::rounder::{Format, Moments, Rounded, Rounder, Weight, heldout};
@@ -36,31 +36,35 @@ impl Outcome {
     ///
     /// Errors  when a rounder cannot work with the weight or the moments.
     pub(super) fn best(exact: &Module, site: &Site, splits: &[Split], job: &Job<'_>) -> Result<Self, PassError> {
-        let constant = &exact.constants[site.weight];
+        let (planned, constant) = ((job.planned)(site), &exact.constants[site.weight]);
         let matrix = Matrix { constant, rows: site.rows, cols: site.cols, taps: site.taps, transposed: site.transposed };
         let values = weights::read_rows(matrix, 0, site.rows);
         let rows = site.rows / splits.len().max(1);
         let mut parts = vec![];
         for (split, values) in splits.iter().zip(values.chunks(rows * site.cols)) {
             let weight = Weight { rows, cols: site.cols, values };
-            let best = best_of(&weight, split, job).map_err(|error| error.at(exact.main()[site.node].loc.to_string()))?;
+            let best = best_of(&weight, split, job, &planned.format).map_err(|error| error.at(exact.main()[site.node].loc.to_string()))?;
             parts.push(best);
         }
-        Ok(Self::join(exact.main(), site, parts, &job.format))
+        Ok(Self::join(exact.main(), site, parts, &planned))
     }
     /// The same weight in another product.
     pub(super) fn renamed(mut self, graph: &Graph, site: &Site) -> Self {
         self.report.name = name(graph, site);
         self
     }
-    fn join(graph: &Graph, site: &Site, parts: Vec<Candidate>, format: &Format) -> Self {
+    fn join(graph: &Graph, site: &Site, parts: Vec<Candidate>, planned: &Planned) -> Self {
+        let Format { rounding, group } = planned.format;
         let count = parts.len().max(1) as f64;
         let mean = |of: fn(&Candidate) -> Option<f64>| parts.iter().map(of).sum::<Option<f64>>().map(|sum| sum / count);
         let report = LayerReport {
             name: name(graph, site),
             rows: site.rows,
             cols: site.cols,
-            bits: format.rounding.bits,
+            bits: rounding.bits,
+            levels: rounding.levels.name().to_string(),
+            stored: planned.stored,
+            predicted: planned.predicted,
             rounder: parts.first().map(|part| part.rounder.clone()).unwrap_or_default(),
             loss: mean(|part| Some(part.rounded.loss)).unwrap_or_default(),
             heldout: mean(|part| part.heldout),
@@ -75,7 +79,7 @@ impl Outcome {
             grids.extend(part.rounded.grids);
             remarks.extend(part.rounded.remarks);
         }
-        Outcome { weight: weights::constant(site.rows, site.cols, &codes, &grids, format.rounding, format.group), bias, report, remarks }
+        Outcome { weight: weights::constant(site.rows, site.cols, &codes, &grids, rounding, group), bias, report, remarks }
     }
 }
 
@@ -85,11 +89,11 @@ fn name(graph: &Graph, site: &Site) -> String {
 }
 
 /// What the rounder gives for all samples that does best, or whose scout does, on those held out when it has seen only the others.
-fn best_of(weight: &Weight<'_>, split: &Split, job: &Job<'_>) -> Result<Candidate, Diagnostic> {
+fn best_of(weight: &Weight<'_>, split: &Split, job: &Job<'_>, format: &Format) -> Result<Candidate, Diagnostic> {
     let mut best: Option<(Candidate, &dyn Rounder)> = None;
     for rounder in job.rounders {
         let scout = rounder.scout();
-        let tried = tried(weight, split, scout.as_deref().unwrap_or(&**rounder), &job.format)?;
+        let tried = tried(weight, split, scout.as_deref().unwrap_or(&**rounder), format)?;
         if best.as_ref().is_none_or(|(best, _)| tried.score() < best.score()) {
             best = Some((tried, &**rounder));
         }
@@ -98,7 +102,7 @@ fn best_of(weight: &Weight<'_>, split: &Split, job: &Job<'_>) -> Result<Candidat
     match &split.all {
         None if chosen.scout().is_none() => Ok(tried),
         all => {
-            let rounded = chosen.round(weight, all.as_ref().unwrap_or(&split.train), &job.format)?;
+            let rounded = chosen.round(weight, all.as_ref().unwrap_or(&split.train), format)?;
             Ok(Candidate { rounded, rounder: chosen.name(), heldout: tried.heldout })
         }
     }

@@ -6,11 +6,10 @@
 
 use super::cuts::Group;
 use super::outcome::Outcome;
-use super::{Job, Samples};
+use super::{Job, Planned, Samples};
 use crate::checkpoint::Checkpoint;
 use crate::layer::LayerReport;
 use crate::pass::PassContext;
-use crate::quantize::rounder::Format;
 use crate::quantize::sites::Site;
 use crate::quantize::weights;
 use mokume_ir::constant::{Constant, QuantData, packed_bytes};
@@ -21,7 +20,7 @@ use mokume_ir::types::Elem;
 use serde::{Deserialize, Serialize};
 
 /// Numbers the form of the contents; also to be raised when a rounder gives other codes than before.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// Bytes of a BLAKE3 hash.
 const HASH: usize = 32;
@@ -29,7 +28,7 @@ const HASH: usize = 32;
 /// The groups of one job in a checkpoint, if there is one.
 pub struct Saved<'c> {
     checkpoint: Option<(&'c dyn Checkpoint, String)>,
-    format: Format,
+    planned: &'c dyn Fn(&Site) -> Planned,
 }
 
 /// What a file says of one weight, beside the numbers.
@@ -44,8 +43,8 @@ struct Header {
 
 impl<'c> Saved<'c> {
     /// What `checkpoint` holds of rounding `module` in this way with these samples.
-    pub(super) fn new(module: &Module, job: &Job<'_>, samples: &Samples, checkpoint: Option<&'c dyn Checkpoint>) -> Self {
-        Saved { checkpoint: checkpoint.map(|checkpoint| (checkpoint, key(module, job, samples))), format: job.format }
+    pub(super) fn new(module: &Module, job: &Job<'c>, samples: &Samples, checkpoint: Option<&'c dyn Checkpoint>) -> Self {
+        Saved { checkpoint: checkpoint.map(|checkpoint| (checkpoint, key(module, &job.options, samples))), planned: job.planned }
     }
     /// The weights of group number `index`, if they are there and whole.
     ///
@@ -59,7 +58,7 @@ impl<'c> Saved<'c> {
     ) -> Result<Option<Vec<Outcome>>, Report> {
         let Some((checkpoint, key)) = &self.checkpoint else { return Ok(None) };
         let Some(data) = checkpoint.load(&name(key, index))? else { return Ok(None) };
-        let outcomes = decode(&data, group, &self.format);
+        let outcomes = decode(&data, group, self.planned);
         if outcomes.is_none() {
             let why = format!("{} in the checkpoint is damaged: it is computed again", name(key, index));
             cx.remark(module.main(), group.sites[0].node, why);
@@ -79,7 +78,8 @@ fn name(key: &str, index: usize) -> String {
     format!("{key}-{index:04}")
 }
 
-fn key(module: &Module, job: &Job<'_>, samples: &Samples) -> String {
+/// What tells a job from all others.
+pub fn key(module: &Module, options: &str, samples: &Samples) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |part: &[u8]| {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -87,7 +87,7 @@ fn key(module: &Module, job: &Job<'_>, samples: &Samples) -> String {
     };
     add(format!("{FORM} {}", env!("CARGO_PKG_VERSION")).as_bytes());
     add(text::print(module).as_bytes());
-    add(job.options.as_bytes());
+    add(options.as_bytes());
     for (name, tensor) in samples.iter().flatten() {
         add(name.as_bytes());
         add(&tensor.hash);
@@ -117,19 +117,19 @@ fn encode(outcomes: &[Outcome]) -> Vec<u8> {
     data
 }
 
-fn decode(data: &[u8], group: &Group, format: &Format) -> Option<Vec<Outcome>> {
+fn decode(data: &[u8], group: &Group, planned: &dyn Fn(&Site) -> Planned) -> Option<Vec<Outcome>> {
     let (hash, rest) = data.split_at_checked(HASH)?;
     (blake3::hash(rest).as_bytes() == hash).then_some(())?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (header, mut rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     let headers: Vec<Header> = serde_json::from_slice(header).ok()?;
     let sites = group.sites.iter().zip(headers);
-    let outcomes = sites.map(|(site, header)| outcome(&mut rest, site, header, format)).collect::<Option<Vec<_>>>()?;
+    let outcomes = sites.map(|(site, header)| outcome(&mut rest, site, header, planned(site))).collect::<Option<Vec<_>>>()?;
     (rest.is_empty() && outcomes.len() == group.sites.len()).then_some(outcomes)
 }
 
-fn outcome(rest: &mut &[u8], site: &Site, header: Header, format: &Format) -> Option<Outcome> {
-    let dims = [site.rows, site.cols];
+fn outcome(rest: &mut &[u8], site: &Site, header: Header, planned: Planned) -> Option<Outcome> {
+    let (dims, Planned { format, stored, predicted }) = ([site.rows, site.cols], planned);
     let ty = weights::weight_type(format.rounding, format.group, site.cols);
     let codes = take(rest, packed_bytes(&dims, Elem::Quant(ty))?)?;
     let scales = 4 * site.rows * format.blocks(site.cols);
@@ -141,7 +141,7 @@ fn outcome(rest: &mut &[u8], site: &Site, header: Header, format: &Format) -> Op
     let bias = bias.map(|bytes| bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect());
     let weight = Constant::with_quant(&dims, Elem::Quant(ty), codes.to_vec().into(), Some(quant));
     let (loss, heldout) = (f64::from_bits(header.errors.0), header.errors.1.map(f64::from_bits));
-    Some(Outcome { weight, bias, report: LayerReport { loss, heldout, ..header.report }, remarks: header.remarks })
+    Some(Outcome { weight, bias, report: LayerReport { loss, heldout, stored, predicted, ..header.report }, remarks: header.remarks })
 }
 
 fn take<'d>(rest: &mut &'d [u8], count: usize) -> Option<&'d [u8]> {

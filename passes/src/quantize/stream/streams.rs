@@ -46,6 +46,16 @@ impl<'c> Streams<'c> {
         self.at = Some(to);
         Ok(())
     }
+    /// Runs the float model alone to the cut before group `to`; the other is the same there.
+    ///
+    /// Errors  when a sample does not run.
+    pub fn follow(&mut self, exact: &Module, to: usize, executor: &dyn Executor) -> Result<(), String> {
+        let part = Part { cuts: self.cuts, inputs: &self.inputs, from: self.at, to, executor };
+        self.exact = part.run(exact, &self.exact)?;
+        self.rounded = self.exact.clone();
+        self.at = Some(to);
+        Ok(())
+    }
     /// A live value or input of a sample: of the float model, and of the one that is rounded.
     pub fn pair(&self, sample: usize, value: ValueId) -> Option<(&Constant, &Constant)> {
         let input = self.inputs[sample].get(&value);
