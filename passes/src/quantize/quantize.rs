@@ -81,7 +81,7 @@ options! {
         /// so that all take the fewest bits; 0 is off
         target_ppl: f64 = 0.0,
         /// widths that weights may have with `budget` or `target_ppl`: bits, with `levels`; or odd2, signed3, unsigned4, five, ternary
-        widths: Vec<Width> = Width::list("ternary odd2 five 3 4 5 6 8"),
+        widths: Vec<Width> = Width::list("ternary odd2 five odd3 4 5 6 8"),
         /// how codes are chosen: nearest; or with calibration data measured, descent, gptq, soft; auto is soft, or without data nearest
         rounder: String = "nearest".to_string(),
         /// rounders with calibration data may also aim at the outputs of the float model; what does better on held-out samples is taken
