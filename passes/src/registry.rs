@@ -100,6 +100,7 @@ passes! {
     crate::transform::rotate::Rotate, "rotate", "rotate activations and weights by Hadamard matrices, so that no channel is much larger than the others";
     crate::transform::equalize::Equalize, "equalize", "even out the channels between convolutions, so that one scale fits all of them";
     crate::quantize::smooth::Smooth, "smooth", "even out the channels of activations, by powers of two, so that eight bits hold them";
+    crate::quantize::smooth_conv::SmoothConv, "smooth-conv", "even out the channels that convolutions read, on calibration data";
     crate::quantize::abq::Abq, "abq", "learn scales, clips and corrections of Llama blocks, then round them (ABQ-LLM)";
     crate::quantize::Quantize, "quantize", "round weights and activations of products to few bits";
     crate::quantize::quantize_state::QuantizeState, "quantize-state", "keep keys and values in few bits, rounded as they arrive";

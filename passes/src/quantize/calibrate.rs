@@ -17,21 +17,29 @@ pub type Ranges = HashMap<(FuncId, ValueId), (f32, f32)>;
 pub struct Seen {
     /// Ranges of their activations.
     pub ranges: Ranges,
+    /// Some of the numbers of each of them, evenly spread, where any are asked for.
+    pub numbers: HashMap<(FuncId, ValueId), Vec<f32>>,
     /// The sites that ran.
     pub ran: HashSet<(FuncId, NodeId)>,
 }
 
-/// Runs every sample and looks at `sites`.
+/// Runs every sample and looks at `sites`; `numbers` of every tensor are kept.
 ///
 /// Errors  when a sample does not run.
-pub fn watch(module: &Module, sites: &[(FuncId, Site)], samples: &[Named], executor: &dyn Executor) -> Result<Seen, Report> {
+pub fn watch(
+    module: &Module,
+    sites: &[(FuncId, Site)],
+    samples: &[Named],
+    numbers: usize,
+    executor: &dyn Executor,
+) -> Result<Seen, Report> {
     let mut seen = Seen::default();
     let mut by_node: HashMap<_, Vec<(ValueId, usize)>> = HashMap::new();
     for &(function, Site { node, x, .. }) in sites {
         by_node.entry((function, node)).or_default();
         match module[function][x].def {
             Def::Node(node, output) => by_node.entry((function, node)).or_default().push((x, output as usize)),
-            Def::Input(index) if function == module.entry => see_input(module, x, index, samples, &mut seen.ranges),
+            Def::Input(index) if function == module.entry => see_input(module, x, index, samples, numbers, &mut seen),
             _ => {}
         }
     }
@@ -40,7 +48,7 @@ pub fn watch(module: &Module, sites: &[(FuncId, Site)], samples: &[Named], execu
             let Some(values) = by_node.get(&(function, node)) else { return };
             seen.ran.insert((function, node));
             for &(value, output) in values {
-                outputs.get(output).into_iter().for_each(|tensor| widen(&mut seen.ranges, (function, value), tensor));
+                outputs.get(output).into_iter().for_each(|tensor| seen.add((function, value), tensor, numbers));
             }
         };
         executor.run(module, sample, &mut observe).map_err(failed)?;
@@ -53,15 +61,19 @@ pub(crate) fn failed(why: String) -> Report {
     Diagnostic::input("quantize::calibration", format!("the model does not run on the calibration data: {why}")).into()
 }
 
-fn see_input(module: &Module, value: ValueId, index: u32, samples: &[Named], ranges: &mut Ranges) {
+fn see_input(module: &Module, value: ValueId, index: u32, samples: &[Named], numbers: usize, seen: &mut Seen) {
     let name = &module.main().inputs()[index as usize].name;
     let tensors = samples.iter().flatten().filter(|(input, _)| input == name);
-    tensors.for_each(|(_, tensor)| widen(ranges, (module.entry, value), tensor));
+    tensors.for_each(|(_, tensor)| seen.add((module.entry, value), tensor, numbers));
 }
 
-fn widen(ranges: &mut Ranges, key: (FuncId, ValueId), seen: &Constant) {
-    let Some(values) = seen.to_f32s() else { return };
-    let (low, high) = range(&values);
-    let entry = ranges.entry(key).or_insert((0.0, 0.0));
-    *entry = (entry.0.min(low), entry.1.max(high));
+impl Seen {
+    fn add(&mut self, key: (FuncId, ValueId), tensor: &Constant, numbers: usize) {
+        let Some(values) = tensor.to_f32s() else { return };
+        let (low, high) = range(&values);
+        let entry = self.ranges.entry(key).or_insert((0.0, 0.0));
+        *entry = (entry.0.min(low), entry.1.max(high));
+        let taken = numbers.min(values.len());
+        self.numbers.entry(key).or_default().extend((0..taken).map(|i| values[i * values.len() / taken]));
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod abq;
 pub mod calibrate;
+mod clip;
 pub mod embedding;
 pub mod epilogue;
 pub mod fuse;
@@ -12,6 +13,7 @@ pub mod round;
 pub mod rounder;
 pub mod sites;
 pub mod smooth;
+pub mod smooth_conv;
 pub mod stream;
 pub mod weights;
 

@@ -13,6 +13,7 @@
 //!             calibration data per convolution. Enables `fuse`.
 
 use super::calibrate::{self, Ranges, Seen};
+use super::clip::clipped;
 use super::embedding;
 use super::keep::{Sites, Trial};
 use super::mixed::plan::{Goal, Plan as Widths, Request, SAMPLES, nats, spread};
@@ -27,14 +28,14 @@ use super::weights::{self, Matrix};
 use crate::canonicalize::dce::release_constants;
 use crate::canonicalize::movement::reshape_to;
 use crate::pass::{Pass, PassContext, PassError};
-use crate::query::callees_first;
+use crate::query::{self, callees_first};
 use crate::term::{self, Term, apply};
 use mokume_ir::constant::Constant;
 use mokume_ir::diag::Diagnostic;
 use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
-use mokume_ir::ids::{FuncId, NodeId};
+use mokume_ir::ids::{FuncId, NodeId, ValueId};
 use mokume_ir::op::{BinaryKind, Dequantize, Matmul, Op, Quantize as QuantizeOp, Transpose};
 use mokume_ir::order::order;
 use mokume_ir::quant::{Granularity, Levels, QuantType, common_block};
@@ -60,6 +61,8 @@ options! {
         symmetric: bool = true,
         /// shrink the range of weights to where the squared error is least
         search: bool = true,
+        /// shrink the calibrated ranges of what convolutions read to where the squared error is least
+        a_search: bool = false,
         /// names of nodes that stay float; `*` matches anything
         skip: Vec<String> = vec![],
         /// keep the first and the last product float
@@ -88,6 +91,8 @@ options! {
         retarget: bool = true,
         /// how often descent, gptq and soft fit scales to the codes at the end; 0 keeps the scales
         refits: usize = 3,
+        /// rounders with calibration data also correct the mean of every output
+        bias: bool = false,
     }
 }
 
@@ -126,6 +131,9 @@ impl Pass for Quantize {
 
 /// Weights in codes.
 type Done = HashMap<WeightKey, Constant>;
+
+/// Numbers of every tensor by which ranges are chosen.
+const NUMBERS: usize = 8192;
 
 /// The options in the words of the IR.
 struct Plan {
@@ -268,7 +276,11 @@ impl Quantize {
         if !self.calib || cx.calibration.is_empty() || plan.activations.is_none() || convs.is_empty() {
             return Ok(Ranges::new());
         }
-        let Seen { mut ranges, ran } = calibrate::watch(module, &convs, &cx.calibration, cx.executor)?;
+        let kept = if self.a_search { NUMBERS } else { 0 };
+        let Seen { mut ranges, numbers, ran } = calibrate::watch(module, &convs, &cx.calibration, kept, cx.executor)?;
+        if self.a_search {
+            clip(plan, &mut ranges, &numbers);
+        }
         for (function, site) in convs.iter().filter(|(function, site)| site.is_pooled(&module[*function])) {
             ranges.remove(&(*function, site.x));
         }
@@ -314,7 +326,7 @@ impl Quantize {
 
     /// The ways to round that need calibration data, if the option asks for any.
     fn rounders(&self, cx: &mut PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
-        let rounders = stream::named::rounders(&self.rounder, self.retarget, self.refits)?;
+        let rounders = stream::named::rounders(&self.rounder, self.retarget, self.refits, self.bias)?;
         if !cx.calibration.is_empty() {
             return Ok(rounders);
         }
@@ -462,11 +474,36 @@ fn product(editor: &Editor<'_>, site: &Site, weight: Constant, plan: &Plan, rang
     apply(node.op.clone(), [x, filters(editor, site, weight)].into_iter().chain(bias))
 }
 
+/// Shrinks ranges to where the squared error of the numbers seen is least.
+fn clip(plan: &Plan, ranges: &mut Ranges, numbers: &HashMap<(FuncId, ValueId), Vec<f32>>) {
+    let Some((bits, levels)) = plan.activations else { return };
+    let rounding = Rounding { bits, levels, search: false, half_scales: false };
+    for (key, range) in ranges {
+        numbers.get(key).into_iter().for_each(|seen| *range = clipped(&rounding, *range, seen));
+    }
+}
+
 /// The product with a number added to every output channel.
 fn shifted(editor: &Editor<'_>, site: &Site, product: Term, bias: &[f32]) -> Term {
+    let own = editor[site.node].inputs.get(2).map(|&own| query::constant(editor, own).and_then(Constant::to_f32s));
+    match (product, own) {
+        (Term::Apply(op @ Op::Conv(_), mut operands), None) => {
+            operands.push(Constant::f32s(&[bias.len()], bias).into());
+            Term::Apply(op, operands)
+        }
+        (Term::Apply(op @ Op::Conv(_), mut operands), Some(Some(own))) => {
+            let sum: Vec<f32> = own.iter().zip(bias).map(|(own, bias)| own + bias).collect();
+            operands[2] = Constant::f32s(&[sum.len()], &sum).into();
+            Term::Apply(op, operands)
+        }
+        (product, _) => apply(Op::Binary(BinaryKind::Add), [product, Constant::f32s(&added(editor, site, bias), bias).into()]),
+    }
+}
+
+/// The sizes of a number per output channel.
+fn added(editor: &Editor<'_>, site: &Site, bias: &[f32]) -> Vec<usize> {
     let spatial = if site.conv { editor.ty(site.x).dims().map_or(0, |dims| dims.len().saturating_sub(2)) } else { 0 };
-    let dims: Vec<usize> = [bias.len()].into_iter().chain(std::iter::repeat_n(1, spatial)).collect();
-    apply(Op::Binary(BinaryKind::Add), [product, Constant::f32s(&dims, bias).into()])
+    [bias.len()].into_iter().chain(std::iter::repeat_n(1, spatial)).collect()
 }
 
 /// Rows of taps and channels as the weights of the convolution: channels, then kernel axes.

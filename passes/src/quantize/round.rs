@@ -96,7 +96,8 @@ impl Rounding {
     pub fn lowest(&self) -> u8 {
         u8::from(self.levels == Levels::Signed && self.bits > 1)
     }
-    fn squared_error(&self, group: &[f32], grid: Grid) -> f32 {
+    /// Squared error of the numbers of a group on a grid.
+    pub fn squared_error(&self, group: &[f32], grid: Grid) -> f32 {
         let (step, offset, last) = self.affine();
         let (lowest, zero, inverse) = (f32::from(self.lowest()), grid.zero_point as f32, 1.0 / grid.scale);
         let error = |x: f32| {

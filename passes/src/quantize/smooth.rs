@@ -131,7 +131,7 @@ impl Smooth {
     }
 
     /// Factors near `activations^alpha / weights^(1 - alpha)`, their mean exponent 0.
-    fn factors(&self, activations: &[f32], weights: &[f32]) -> Vec<f32> {
+    pub(super) fn factors(&self, activations: &[f32], weights: &[f32]) -> Vec<f32> {
         let exponent = |(a, w): (&f32, &f32)| self.alpha * a.log2() - (1.0 - self.alpha) * w.log2();
         self.centered(activations.iter().zip(weights).map(exponent).collect())
     }

@@ -104,7 +104,7 @@ fn reader(editor: &Editor<'_>, id: NodeId) -> Option<(NodeId, Option<String>)> {
 }
 
 /// Whether `f(s x) = s f(x)` for positive s, channel by channel.
-fn is_homogeneous(op: &Op) -> bool {
+pub(crate) fn is_homogeneous(op: &Op) -> bool {
     match op {
         Op::Unary(kind) => matches!(kind, UnaryKind::Relu | UnaryKind::Abs | UnaryKind::Neg),
         Op::Activation(op) => op.kind == ActivationKind::LeakyRelu,
@@ -148,7 +148,7 @@ impl Pair {
 }
 
 /// Largest magnitude per index of the axis.
-fn reach(editor: &Editor<'_>, slot: &Slot) -> Option<Vec<f32>> {
+pub(crate) fn reach(editor: &Editor<'_>, slot: &Slot) -> Option<Vec<f32>> {
     let constant = query::constant(editor, editor[slot.node].inputs[slot.operand])?;
     let (dims, numbers) = (constant.dims(), constant.to_f32s()?);
     let inner: usize = dims[slot.axis + 1..].iter().product();
@@ -160,7 +160,8 @@ fn reach(editor: &Editor<'_>, slot: &Slot) -> Option<Vec<f32>> {
     Some(peaks)
 }
 
-fn scale(editor: &mut Editor<'_>, slot: &Slot, factors: &[f32]) {
+/// Multiplies a constant along the axis of `slot`.
+pub(crate) fn scale(editor: &mut Editor<'_>, slot: &Slot, factors: &[f32]) {
     let value = editor[slot.node].inputs[slot.operand];
     if let Some(constant) = query::constant(editor, value).and_then(|constant| scaled(constant, slot.axis, factors)) {
         let value = editor.constant_value(constant);

@@ -14,20 +14,22 @@ const NAMES: &[(&str, Option<Method>)] = &[
 ];
 
 /// The ways to round called `name`, among which every product takes the best; none for rounding to nearest, which needs no
-/// calibration data. Without `retarget` none aims at the float model; scales are fitted to codes `refits` times.
+/// calibration data. Without `retarget` none aims at the float model; scales are fitted to codes `refits`
+/// times; with `bias` the mean of every output is corrected.
 ///
 /// Errors  `quantize::rounder` when there is no such name.
-pub fn rounders(name: &str, retarget: bool, refits: usize) -> Result<Vec<Box<dyn Rounder>>, Diagnostic> {
+pub fn rounders(name: &str, retarget: bool, refits: usize, bias: bool) -> Result<Vec<Box<dyn Rounder>>, Diagnostic> {
     match NAMES.iter().find(|row| row.0 == name).ok_or_else(|| unknown(name))?.1 {
         None => Ok(vec![]),
-        Some(Method::Nearest) => Ok(vec![Box::new(Nearest {})]),
-        Some(method) => Ok(ways(method, retarget, refits)),
+        Some(Method::Nearest) if !bias => Ok(vec![Box::new(Nearest {})]),
+        Some(Method::Nearest) => Ok(ways(Method::Nearest, false, 0, bias)),
+        Some(method) => Ok(ways(method, retarget, refits, bias)),
     }
 }
 
-fn ways(method: Method, retarget: bool, refits: usize) -> Vec<Box<dyn Rounder>> {
+fn ways(method: Method, retarget: bool, refits: usize, bias: bool) -> Vec<Box<dyn Rounder>> {
     let ways = Recipe::ways(method).into_iter().filter(|way| retarget || !way.retarget);
-    ways.map(|way| Box::new(Recipe { refits, ..way }) as Box<dyn Rounder>).collect()
+    ways.map(|way| Box::new(Recipe { refits, bias, ..way }) as Box<dyn Rounder>).collect()
 }
 
 fn unknown(name: &str) -> Diagnostic {
