@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn few_bits_leave_out_what_lies_far_out() {
         let (low, high) = clipped(&rounding(3), (-1.0, 20.0), &tailed());
-        assert!(high < 4.0 && low < -0.8, "{low} {high}");
+        assert!(high < 10.0 && (-1.0..0.0).contains(&low), "{low} {high}");
         let (_, high) = clipped(&rounding(8), (-1.0, 20.0), &tailed());
         assert!(high > 10.0, "{high}");
     }
