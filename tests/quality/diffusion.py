@@ -29,9 +29,9 @@ JUDGMENT = (24, 40)
 # The pipeline of a method, between the canonical form and the end.
 COLUMNS = {
     "RTN": lambda row: ends(row, calib=False),
-    "RTN, static": lambda row: ends(row, a_search=True),
+    "RTN static": lambda row: ends(row, a_search=True),
     "ours": lambda row: "smooth-conv," + ends(row, calib=False, bias=True, rounder="soft"),
-    "ours, static": lambda row: "smooth-conv," + ends(row, a_search=True, bias=True, rounder="soft"),
+    "ours static": lambda row: "smooth-conv," + ends(row, a_search=True, bias=True, rounder="soft"),
 }
 
 

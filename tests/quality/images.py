@@ -32,7 +32,7 @@ def ranges(row):
 # The pipeline of a method, between the canonical form and the end.
 COLUMNS = {
     "RTN": lambda row: ends(row, calib=False),
-    "RTN, smooth": lambda row: smoothed(row) + ends(row, **ranges(row)),
+    "RTN smooth": lambda row: smoothed(row) + ends(row, **ranges(row)),
     "ours": lambda row: smoothed(row) + ends(row, **ranges(row), bias=True, rounder="soft"),
 }
 

@@ -476,8 +476,8 @@ fn product(editor: &Editor<'_>, site: &Site, weight: Constant, plan: &Plan, rang
 
 /// Shrinks ranges to where the squared error of the numbers seen is least.
 fn clip(plan: &Plan, ranges: &mut Ranges, numbers: &HashMap<(FuncId, ValueId), Vec<f32>>) {
-    let Some((bits, levels)) = plan.activations else { return };
-    let rounding = Rounding { bits, levels, search: false, half_scales: false };
+    let Some(activations) = &plan.activations else { return };
+    let rounding = Rounding { bits: activations.bits, levels: activations.levels, search: false, half_scales: false };
     for (key, range) in ranges {
         numbers.get(key).into_iter().for_each(|seen| *range = clipped(&rounding, *range, seen));
     }
