@@ -5,7 +5,7 @@ use crate::cpu::call::Product;
 use crate::cpu::run::{self, Activations, Matmul, Operand};
 use crate::error::{of_op, of_result};
 use crate::ops::row_op::RowOp;
-use crate::ops::{self, OpContext, OpError};
+use crate::ops::{self, OpContext, OpError, bit_gather};
 use crate::profile::Recorder;
 use crate::program::{Program, Source, Step};
 use crate::tensor::{Tensor, elem_bytes};
@@ -70,6 +70,7 @@ impl Run<'_, '_> {
             Op::Call(call) => self.nested(call.function, self.operands(node, step, frame)?, &frame.scope),
             Op::If(branches) => self.branch(branches, node, self.operands(node, step, frame)?, &frame.scope),
             Op::Loop(repeat) => self.repeat(repeat, node, self.operands(node, step, frame)?, &frame.scope),
+            Op::BitGather(_) => self.rows(function, node, step, frame),
             _ => match self.program.loaded().products(function, step.node) {
                 Some(_) if matches!(node.op, Op::BitMatmul(_)) => {
                     self.observe_row_op(function, graph, step, frame)?;
@@ -170,6 +171,17 @@ impl Run<'_, '_> {
         let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
         let cx = OpContext { alloc: self.alloc, size_of: &size_of };
         inputs.and_then(|inputs| run_dense(&node.op, &inputs, &cx)).map_err(|error| of_op(node, error))
+    }
+
+    /// Rows of quantized weights, of which kernels may hold the codes.
+    fn rows(&mut self, function: FuncId, node: &Node, step: &Step, frame: &Frame<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let Some(table) = self.program.loaded().table(function, step.node) else { return self.op(node, step, frame) };
+        let size_of = |symbol: &Symbol| frame.scope.size_of(symbol);
+        let cx = OpContext { alloc: self.alloc, size_of: &size_of };
+        let indices = step.inputs.get(1).ok_or_else(|| OpError::operands("indices are missing"));
+        let outputs = indices.and_then(|&indices| self.operand(frame, indices));
+        let outputs = outputs.and_then(|indices| bit_gather::rows(table.dims(), indices, &cx, |row, out| table.row(row, out)));
+        outputs.map_err(|error| of_op(node, error))
     }
 
     /// A quantized convolution by its kernels; its weights are no operand.

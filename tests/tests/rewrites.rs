@@ -24,11 +24,13 @@ use Expect::{All, Some as Part};
 
 /// The rewrite that is looked at is the last pass of a pipeline, which follows `llm-float`.
 const LLAMA: &[(&str, Expect)] = &[
-    ("fold-norm", All(11)),
+    ("fold-norm", Part(10, &["shares its weight with an embedding"])),
+    ("fold-norm{tied=false}", All(11)),
     ("center-norm", All(0)),
     ("rotate", Part(10, &["with a gain per channel: run fold-norm first"])),
     ("rotate{r1=false,r2=false,r4=false,r3=true}", All(5)),
     ("fold-norm,rotate{r2=false,r4=false}", All(1)),
+    ("fold-norm{tied=false},rotate{r2=false,r4=false,tied=false}", All(1)),
     ("fold-norm,rotate{r1=false,r4=false}", All(5)),
     ("fold-norm,rotate{r3=true,seed=7}", All(16)),
     ("smooth", All(15)),
@@ -64,12 +66,14 @@ fn residual_network() {
 #[test]
 fn every_export_of_a_language_model() {
     let written: &[(&str, Expect)] = &[
-        ("fold-norm", All(61)),
+        ("fold-norm", Part(60, &["shares its weight with an embedding"])),
+        ("fold-norm{tied=false}", All(61)),
         ("center-norm", All(0)),
         ("smooth", All(90)),
         ("smooth{exact=false,search=true,values=true,keys=true}", All(150)),
         ("rotate", Part(60, &["with a gain per channel: run fold-norm first"])),
         ("fold-norm,rotate{r3=true}", All(91)),
+        ("fold-norm{tied=false},rotate", All(61)),
     ];
     ["smollm2_ts", "smollm2_past", "smollm2_dynamo"].iter().for_each(|name| check(name, written));
     check("smollm2_rot", &[("fold-norm", All(0)), ("smooth", All(90)), ("rotate{r3=true,seed=3}", All(91))]);

@@ -8,9 +8,10 @@ use crate::lower::numbers_of;
 use bytes::Bytes;
 use inkwell::context::Context;
 use mokume_ir::diag::{Diagnostic, Report};
-use mokume_ir::graph::Module;
+use mokume_ir::graph::{Graph, Module, Node};
 use mokume_ir::ids::ConstId;
 use mokume_ir::op::Op;
+use mokume_ir::quant::Levels;
 use mokume_runtime::bit_product::BitProduct;
 use mokume_runtime::gpu::arch::Arch;
 use mokume_runtime::gpu::code::{DeviceCode, DeviceWeights};
@@ -46,12 +47,18 @@ pub fn emulator(module: &Module, arch: Arch, tuning: &Tuning) -> Result<Emulator
     Emulator::new(&build.finish()).map_err(failed)
 }
 
-/// The weights of all quantized products in the layout of kernels.
+/// The weights of all quantized products and tables in the layout of kernels.
 ///
 /// Errors  when a product has sums that may not fit i32, or scales that no kernel has.
 pub fn weights(module: &Module) -> Result<BTreeMap<ConstId, DeviceWeights>, Report> {
     let mut packed = BTreeMap::new();
     let graph = module.main();
+    for constant in graph.node_ids().map(|id| &graph[id]).filter_map(|node| table(graph, node)) {
+        let quant = module.constants[constant].ty.elem.quant();
+        if let Some(product) = quant.and_then(|quant| BitProduct::of(&quant, 8, Levels::Signed)) {
+            packed.entry(constant).or_insert_with(|| laid_out(&pack_all(&product, &module.constants[constant])));
+        }
+    }
     for node in graph.node_ids().map(|id| &graph[id]) {
         let (bits, levels) = match &node.op {
             Op::BitMatmul(op) => (op.a_bits, op.a_levels),
@@ -69,6 +76,11 @@ pub fn weights(module: &Module) -> Result<BTreeMap<ConstId, DeviceWeights>, Repo
         packed.entry(id).or_insert_with(|| laid_out(&pack_all(&product, constant)));
     }
     Ok(packed)
+}
+
+/// The weights whose rows a node takes.
+fn table(graph: &Graph, node: &Node) -> Option<ConstId> {
+    matches!(node.op, Op::BitGather(_)).then(|| graph.constant(node.inputs[0]))?
 }
 
 fn pack_all(product: &BitProduct, constant: &mokume_ir::constant::Constant) -> pack::DeviceWeights {

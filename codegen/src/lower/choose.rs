@@ -57,7 +57,8 @@ pub(super) fn plan(proof: Verified<'_>, target: &Target) -> (Plans, Vec<(String,
             }
         }
     }
-    plans.retain(|id, _| !refused.contains(id));
+    let tables: BTreeSet<ConstId> = module.functions.iter().flat_map(|(_, graph)| tables(graph)).collect();
+    plans.retain(|id, plan| !refused.contains(id) && (plan.groups == 1 || !tables.contains(id)));
     (plans, interpreted)
 }
 
@@ -65,9 +66,9 @@ fn is_product(op: &Op) -> bool {
     matches!(op, Op::BitMatmul(_) | Op::BitConv(_))
 }
 
-/// Constants that something else than a product reads, or a product as another operand.
+/// Constants that something reads in another way than a product its weights, or a `bit_gather` its rows.
 pub(super) fn other_uses(graph: &Graph) -> impl Iterator<Item = ConstId> {
-    let weights = |node: &Node, index: usize| is_product(&node.op) && index == 1;
+    let weights = |node: &Node, index: usize| is_product(&node.op) && index == 1 || is_table(&node.op) && index == 0;
     let nodes = graph.node_ids().map(|id| &graph[id]);
     let operands = nodes.flat_map(move |node| node.inputs.iter().enumerate().filter(move |(index, _)| !weights(node, *index)));
     let outputs = graph.outputs().iter().map(|port| port.value);
@@ -75,6 +76,15 @@ pub(super) fn other_uses(graph: &Graph) -> impl Iterator<Item = ConstId> {
         Def::Const(id) => Some(id),
         _ => None,
     })
+}
+
+fn is_table(op: &Op) -> bool {
+    matches!(op, Op::BitGather(_))
+}
+
+/// Constants whose rows are read.
+fn tables(graph: &Graph) -> impl Iterator<Item = ConstId> {
+    graph.node_ids().map(|id| &graph[id]).filter(|node| is_table(&node.op)).filter_map(|node| graph.constant(*node.inputs.first()?))
 }
 
 fn plan_node(module: &Module, node: &Node, id: ConstId, target: &Target) -> Result<Plan, String> {

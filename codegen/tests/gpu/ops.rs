@@ -340,6 +340,23 @@ fn products_with_groups_of_activations() {
 }
 
 #[test]
+fn rows_of_quantized_weights() {
+    let block = |size| Granularity::Block { axis: 0, along: 1, size };
+    for (bits, levels, granularity, zero) in [
+        (8, Levels::Signed, Granularity::Axis(0), false),
+        (4, Levels::Signed, block(32), false),
+        (5, Levels::Unsigned, block(64), true),
+        (2, Levels::Odd, block(24), false),
+        (3, Levels::Five, Granularity::Tensor, false),
+    ] {
+        let weights = quantized(&[13, 200], bits, levels, granularity, zero);
+        let indices = Tensor::i64s(&[2, 7], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, -3, 11, 12, 0]);
+        check_with(BitGather {}, &[indices], Some((0, weights.clone())), EXACT);
+        check_with(BitGather {}, &[Tensor::of(&[2], Elem::I32, &[-13i32, 3])], Some((0, weights)), EXACT);
+    }
+}
+
+#[test]
 fn products_by_measured_kernels() {
     let table = "
         sm_90a w4a8s_x1_g64 28x200 1 group 1 1 1 1 4 1 4 3

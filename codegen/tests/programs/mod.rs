@@ -7,8 +7,9 @@ use mokume_codegen::{Target, compile};
 use mokume_ir::constant::{Constant, QuantData, packed_bytes};
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
+use mokume_ir::ids::ValueId;
 use mokume_ir::loc::Loc;
-use mokume_ir::op::{ActScale, AutoPad, BitConv, BitMatmul, Epilogue, Hadamard, LayerNorm, Op, RmsNorm};
+use mokume_ir::op::{ActScale, AutoPad, BitConv, BitGather, BitMatmul, Epilogue, Hadamard, LayerNorm, Op, RmsNorm};
 use mokume_ir::quant::{Granularity, Levels, QuantType};
 use mokume_ir::types::{Elem, Shape, Type};
 use mokume_runtime::artifact::{ReadOptions, from_bytes, to_bytes};
@@ -114,6 +115,62 @@ fn compiled_matmuls_equal_interpreted_ones() {
             check(&module(op, &x, w.clone()), &x, &mut random, true);
         }
     }
+}
+
+/// Every row of a matrix.
+fn add_rows(editor: &mut Editor<'_>, w: ValueId) {
+    let n = editor.ty(w).dims().unwrap()[0].known().unwrap();
+    let indices: Vec<i64> = (0..n).rev().chain([-1, -n, 3]).collect();
+    let indices = editor.constant_value(Constant::i64s(&[indices.len()], &indices));
+    let rows = editor.apply(BitGather {}, &[w, indices], Loc::default()).unwrap();
+    editor.add_output("rows", rows);
+}
+
+/// A product, and every row of its weights.
+fn tied(op: BitMatmul, x: &[usize], w: Constant) -> Module {
+    let mut module = module(Op::from(op), x, w);
+    let entry = module.entry;
+    let mut editor = Editor::new(&mut module, entry);
+    let w = editor.producer(editor.outputs()[0].value).unwrap().1.inputs[1];
+    add_rows(&mut editor, w);
+    module
+}
+
+#[test]
+fn rows_of_packed_weights_equal_dequantized_ones() {
+    let mut random = Random::new(9);
+    let block = |size| Granularity::Block { axis: 0, along: 1, size };
+    let signed = (1..=8).map(|bits| (bits, Levels::Signed, block(32), false));
+    let others = [
+        (8, Levels::Signed, Granularity::Axis(0), false),
+        (6, Levels::Signed, block(24), false),
+        (2, Levels::Odd, block(64), false),
+        (5, Levels::Unsigned, block(32), true),
+        (3, Levels::Five, Granularity::Tensor, false),
+        (2, Levels::Ternary, block(128), false),
+    ];
+    for (bits, levels, granularity, zero_point) in signed.chain(others) {
+        let w = weights(&mut random, 70, 200, QuantType { bits, levels, granularity, zero_point });
+        let a_levels = if bits % 2 == 0 { Levels::Signed } else { Levels::Unsigned };
+        let module = tied(matmul(8, a_levels, ActScale::Row), &[3, 200], w);
+        check(&module, &[3, 200], &mut random, true);
+        let (program, _) = compile(module, &Target { levels: vec![IsaLevel::X86_64], ..Target::default() }).unwrap();
+        assert!(program.module.constants.iter().any(|(_, constant)| constant.is_released()), "codes are stored twice");
+    }
+}
+
+#[test]
+fn rows_of_weights_that_no_product_reads_are_read_as_they_are() {
+    let mut random = Random::new(10);
+    let w =
+        weights(&mut random, 70, 200, QuantType { bits: 4, levels: Levels::Signed, granularity: Granularity::Axis(0), zero_point: false });
+    let mut module = Module::new("rows");
+    let entry = module.entry;
+    let mut editor = Editor::new(&mut module, entry);
+    let (x, w) = (editor.add_input("x", Type::tensor(Shape::known(&[3]), Elem::F32)), editor.constant_value(w));
+    editor.add_output("x", x);
+    add_rows(&mut editor, w);
+    check(&module, &[3], &mut random, false);
 }
 
 /// Gate, up (times the gate), and two more products of one input, of which the last takes other codes.

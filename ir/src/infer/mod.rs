@@ -141,6 +141,7 @@ fn outputs(cx: &Cx<'_>) -> Result<Vec<Type>, InferError> {
         Op::Stft(op) => one(signal::stft(cx, op)),
         Op::Quantize(op) => one(quant::quantize(cx, op)),
         Op::Dequantize(_) => one(quant::dequantize(cx)),
+        Op::BitGather(_) => one(quant::bit_gather(cx)),
         Op::BitMatmul(op) => one(quant::bit_matmul(cx, op)),
         Op::BitConv(op) => one(quant::bit_conv(cx, op)),
         Op::Call(op) => control::call(cx, op),

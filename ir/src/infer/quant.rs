@@ -42,6 +42,17 @@ fn quantized<'a>(cx: &Cx<'a>, index: usize) -> Result<&'a TensorType> {
     cx.tensor_of(index, "quantized", |elem| elem.quant().is_some())
 }
 
+pub(super) fn bit_gather(cx: &Cx<'_>) -> Result<Type> {
+    cx.count(2..=2)?;
+    quantized(cx, 0)?;
+    let (w, indices) = (cx.rank_is(0, 2)?, cx.indices(1)?);
+    let shape = match (w, indices.shape.dims()) {
+        (Some(w), Some(at)) => at.iter().chain([&w[1]]).cloned().collect(),
+        _ => Shape::Unranked,
+    };
+    Ok(Type::tensor(shape, Elem::F32))
+}
+
 /// What the quantized products have in common.
 fn check_product(cx: &Cx<'_>, bits: u8, levels: Levels, epilogue: &[Epilogue]) -> Result<()> {
     let operands = 2 + epilogue.iter().filter(|step| step.takes_operand()).count();

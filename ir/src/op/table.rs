@@ -479,6 +479,8 @@ ops! {
     }
     /// Codes with scales to f32. (x quantized)
     Dequantize = "dequantize" {}
+    /// Rows of a quantized matrix as f32: `out[i...][k]` is `dequantize(w)[indices[i...]][k]`. (w [n, k] quantized, indices)
+    BitGather = "bit_gather" {}
     /// x [..., k] f32, quantized per `a_*`, times w [n, k] quantized, summed exactly in integers per scale block, scaled to
     /// f32 [..., n], then the epilogue. (x, w, epilogue operands...)
     BitMatmul = "bit_matmul" {

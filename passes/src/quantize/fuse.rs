@@ -1,13 +1,16 @@
-//! Turns products of dequantized operands into integer products.
+//! Turns products of dequantized operands into integer products, and rows of dequantized tables into `bit_gather`.
 //!
 //! Before  %1 = quantize %0 ; %2 = dequantize %1 ; %3 = dequantize @q ; %4 = matmul %2, %3 {transpose_b = true}
 //!         %5 = add %4, @bias ; %6 = relu %5
 //! After   %6 = bit_matmul %0, @q, @bias {epilogue = [bias, relu]}
 //!
+//! Before  %1 = dequantize @q ; %2 = gather %1, %ids
+//! After   %2 = bit_gather @q, %ids
+//!
 //! Legal when  the activations are quantized per row, per group of a row, per tensor or with a constant scale; groups of the activations
 //!             are multiples or parts of the blocks of the weights; what the epilogue takes in has no other reader.
 //! Exactness   the sums become exact integers; what stays is the rounding of one scaling per block: within 1e-5 of the largest
-//!             output of the unfused graph.
+//!             output of the unfused graph. Rows of tables are exact.
 //! Cost        O(nodes). Requires `quantize`, or a model that comes with quantize and dequantize.
 
 use super::epilogue;
@@ -17,7 +20,7 @@ use crate::term::{self, Term, apply};
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Node;
 use mokume_ir::ids::{NodeId, ValueId};
-use mokume_ir::op::{ActScale, BitConv, BitMatmul, Conv, Op};
+use mokume_ir::op::{ActScale, BitConv, BitGather, BitMatmul, Conv, Op};
 use mokume_ir::order::order;
 use mokume_ir::quant::{Granularity, Levels, QuantType, common_block};
 use mokume_ir::types::Elem;
@@ -59,9 +62,12 @@ struct Activations {
     static_zero: i64,
 }
 
-/// The integer product that the node at `id` is.
+/// The integer product, or the look-up, that the node at `id` is.
 fn product(editor: &Editor<'_>, id: NodeId) -> Result<Term, Miss> {
     let node = &editor[id];
+    if let Op::Gather(op) = &node.op {
+        return table(editor, node, op.axis).ok_or(Miss::NoMatch);
+    }
     let weight = match &node.op {
         Op::Matmul(op) if op.transpose_b && !op.transpose_a => dequantized(editor, node.inputs[1]),
         Op::Conv(_) => dequantized(editor, filter_rows(editor, node.inputs[1])?),
@@ -76,6 +82,12 @@ fn product(editor: &Editor<'_>, id: NodeId) -> Result<Term, Miss> {
         Op::Conv(op) => conv(editor, node, op, activations, weight),
         _ => matmul(editor, activations, weight),
     }
+}
+
+/// The rows that a gather takes from a dequantized table.
+fn table(editor: &Editor<'_>, node: &Node, axis: i64) -> Option<Term> {
+    let codes = dequantized(editor, node.inputs[0]).filter(|&codes| is_packed_weight(editor, codes))?;
+    matches!(axis, 0 | -2).then(|| apply(BitGather {}, [codes, node.inputs[1]]))
 }
 
 /// The operand of the dequantize that makes `value`.

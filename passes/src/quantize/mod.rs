@@ -15,6 +15,7 @@ pub mod sites;
 pub mod smooth;
 pub mod smooth_conv;
 pub mod stream;
+pub mod tied;
 pub mod weights;
 
 #[allow(clippy::module_inception, reason = "a pass and its file have one name")]

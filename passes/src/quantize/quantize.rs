@@ -24,6 +24,7 @@ use super::rounder::{Format, Nearest, Rounder};
 use super::sites::{self, Miss, Site, WeightKey};
 use super::stream::outcome::Outcome;
 use super::stream::{self, Job, Planned};
+use super::tied::{self, Fate, Ties};
 use super::weights::{self, Matrix};
 use crate::canonicalize::dce::release_constants;
 use crate::canonicalize::movement::reshape_to;
@@ -73,6 +74,8 @@ options! {
         min_k: usize = 8,
         /// large embedding tables in 8 bits
         embedding: bool = true,
+        /// least bits of a product's weight whose codes serve the embedding with the same table too; 9 is never
+        tied: u8 = 4,
         /// use the calibration data, if there is any
         calib: bool = true,
         /// lowest cosine of an output on the calibration data, for which the convolutions that lose most stay float; 0 is off
@@ -99,7 +102,9 @@ options! {
 impl Pass for Quantize {
     fn run(&self, editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {
         let (plan, sites) = (self.plan()?, self.sites(editor, cx));
-        self.edit(editor, &plan, &sites, &Ranges::new(), cx)
+        let ties = self.ties(editor, &sites, &plan);
+        self.edit(editor, &plan, &sites, &Ranges::new(), cx)?;
+        self.edit_tables(editor, &ties, cx)
     }
 
     fn run_module(&self, module: &mut Module, cx: &mut PassContext<'_>) -> Result<(), PassError> {
@@ -114,12 +119,17 @@ impl Pass for Quantize {
         if let Some(goal) = self.goal()? {
             plan.widths = self.mixed(module, goal, &plan, &sites, &rounders, cx)?;
         }
+        let ties: HashMap<FuncId, Ties> = callees_first(module)
+            .into_iter()
+            .map(|function| (function, self.ties(&Editor::new(module, function), &own(&sites, function), &plan)))
+            .collect();
         if !rounders.is_empty() {
             self.stream(module, &plan, &mut sites, &ranges, &rounders, cx)?;
         }
         for function in callees_first(module) {
-            let own: Vec<Site> = sites.iter().filter(|(owner, _)| *owner == function).map(|(_, site)| *site).collect();
-            self.edit(&mut Editor::new(module, function), &plan, &own, &ranges, cx)?;
+            let mut editor = Editor::new(module, function);
+            self.edit(&mut editor, &plan, &own(&sites, function), &ranges, cx)?;
+            self.edit_tables(&mut editor, &ties[&function], cx)?;
         }
         release_constants(module);
         if self.target_ppl > 0.0 {
@@ -127,6 +137,11 @@ impl Pass for Quantize {
         }
         Ok(())
     }
+}
+
+/// The sites of a function.
+fn own(sites: &Sites, function: FuncId) -> Vec<Site> {
+    sites.iter().filter(|(owner, _)| *owner == function).map(|(_, site)| *site).collect()
 }
 
 /// Weights in codes.
@@ -403,7 +418,7 @@ impl Quantize {
             }
             self.round(editor, plan, site, ranges, &mut done)?;
         }
-        if self.embedding { self.quantize_embeddings(editor, cx) } else { Ok(()) }
+        Ok(())
     }
 
     /// Rounds one site.
@@ -414,16 +429,41 @@ impl Quantize {
         Ok(term::replace(editor, site.node, product)?)
     }
 
-    fn quantize_embeddings(&self, editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {
-        let nodes = order(editor).into_iter().filter(|&id| self.skipped_by(editor, id).is_none());
+    fn ties(&self, editor: &Editor<'_>, sites: &[Site], plan: &Plan) -> Ties {
+        tied::find(editor, sites, &|site| plan.planned(site).format.rounding.bits, self.tied)
+    }
+
+    /// Quantizes the tables of embeddings.
+    fn edit_tables(&self, editor: &mut Editor<'_>, ties: &Ties, cx: &mut PassContext<'_>) -> Result<(), PassError> {
+        let nodes = order(editor).into_iter().filter(|&id| self.embedding && self.skipped_by(editor, id).is_none());
         for id in nodes.collect::<Vec<_>>() {
-            let Some(term) = embedding::find(editor, id) else { continue };
+            let Some(term) = self.look_up(editor, id, ties.get(&id), cx) else { continue };
             if !cx.take() {
                 break;
             }
             term::replace(editor, id, term)?;
         }
         Ok(())
+    }
+
+    /// What the look-up at `id` becomes.
+    fn look_up(&self, editor: &Editor<'_>, id: NodeId, tie: Option<&Fate>, cx: &mut PassContext<'_>) -> Option<Term> {
+        match tie {
+            Some(Fate::Shared(product)) => {
+                let node = &editor[id];
+                Some(apply(node.op.clone(), [tied::weight(editor, *product)?, node.inputs[1]]))
+            }
+            Some(Fate::Float) => {
+                cx.remark(editor, id, "its table stays float, as the product with the same table does");
+                None
+            }
+            Some(Fate::Apart(bits)) => {
+                let why = format!("its table gets 8 bits of its own: the product with the same table has {bits}, tied={}", self.tied);
+                cx.remark(editor, id, why);
+                embedding::find(editor, id)
+            }
+            None => embedding::find(editor, id),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Pass for CenterNorm {
         let mut done: BTreeSet<ValueId> = BTreeSet::new();
         for id in order(editor) {
             let Some(width) = layer_norm(editor, id).filter(|_| !done.contains(&editor[id].inputs[0])) else { continue };
-            match region::grow(editor, editor[id].inputs[0], Rules { block: width, norms: Norms::Center, sums: true }) {
+            match region::grow(editor, editor[id].inputs[0], Rules { block: width, norms: Norms::Center, sums: true, tied: false }) {
                 Ok(region) => {
                     if !cx.take() {
                         break;

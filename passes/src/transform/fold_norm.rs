@@ -4,12 +4,14 @@
 //! After   %1 = layer_norm %0, @1 ; %3 = matmul %1, @w' ; %2 = add %3, @c     // w' = g w along the sum, c = b w
 //!
 //! Legal when  products with constant f32 weights are the only readers, through moves that leave the channels together. A weight that
-//!             something else reads as well, such as a tied embedding, is copied.
+//!             something else reads as well is copied; before a head that shares its weight with an embedding the gain stays, unless
+//!             `tied=false` asks for the copy.
 //! Exactness   the rounding of one product per weight.
 //! Cost        O(weights). Enables `rotate`.
 //! Source      Ashkboos et al., "SliceGPT", 2024, section 3.1.
 
 use super::region::{self, Norms, Region, Rules, Slot};
+use super::tied;
 use super::vectors::{Mapped, map_slot, uniform};
 use crate::canonicalize::dce::release_constants;
 use crate::pass::{Pass, PassContext, PassError};
@@ -23,13 +25,20 @@ use mokume_ir::order::order;
 
 options! {
     /// Folding of gains.
-    FoldNorm {}
+    FoldNorm {
+        /// leave the gain before a head that has the table of an embedding as its weight, which is stored once then
+        tied: bool = true,
+    }
 }
 
 impl Pass for FoldNorm {
     fn run(&self, editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Result<(), PassError> {
         for id in order(editor) {
             let Some(norm) = norm(editor, id) else { continue };
+            if self.tied && tied::heads(editor, id, norm.gain.len() as i64).is_some() {
+                cx.remark(editor, id, "its gain stays: what reads it shares its weight with an embedding (tied)");
+                continue;
+            }
             match readers(editor, id, &norm) {
                 Ok(region) if cx.take() => fold(editor, id, &norm, &region)?,
                 Ok(_) => break,
@@ -70,7 +79,7 @@ fn norm(editor: &Editor<'_>, id: NodeId) -> Option<Norm> {
 ///
 /// Errors  with what else reads it.
 fn readers(editor: &Editor<'_>, id: NodeId, norm: &Norm) -> Result<Region, String> {
-    let rules = Rules { block: norm.gain.len() as i64, norms: Norms::Foreign, sums: false };
+    let rules = Rules { block: norm.gain.len() as i64, norms: Norms::Foreign, sums: false, tied: false };
     let output = editor[id].outputs[0];
     let region = region::grow_from(editor, output, rules).map_err(|obstacle| obstacle.describe(editor))?;
     if region.slots.iter().any(|slot| !slot.reads) {

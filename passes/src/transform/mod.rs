@@ -9,4 +9,5 @@ mod peaks;
 pub mod region;
 pub mod rotate;
 pub mod scale;
+mod tied;
 pub mod vectors;

@@ -25,7 +25,7 @@ pub fn rotate_products(editor: &mut Editor<'_>, cx: &mut PassContext<'_>) -> Res
             cx.remark(editor, id, format!("no rotation of its result: there is no Hadamard matrix for any block of {width} channels"));
             continue;
         };
-        match region::grow_from(editor, x, Rules { block: width as i64, norms: Norms::Foreign, sums: false }) {
+        match region::grow_from(editor, x, Rules { block: width as i64, norms: Norms::Foreign, sums: false, tied: false }) {
             Ok(region) if cx.take() => insert(editor, x, &hadamard, &region)?,
             Ok(_) => return Ok(()),
             Err(obstacle) => cx.remark(editor, id, format!("no rotation of its result: {}", obstacle.describe(editor))),
@@ -100,6 +100,26 @@ fn kept_by_input(graph: &Graph, value: ValueId) -> bool {
 
 /// Puts a rotation between `x` and all that reads it, which is `region`.
 fn insert(editor: &mut Editor<'_>, x: ValueId, hadamard: &Hadamard, region: &Region) -> Result<(), PassError> {
+    turn(editor, x, hadamard)?;
+    let map = |x: &mut [f64]| x.chunks_exact_mut(hadamard.order()).for_each(|block| hadamard.apply(block));
+    let mut mapped = Mapped::new();
+    region.slots.iter().for_each(|slot| map_slot(editor, slot, &mut mapped, &map));
+    Ok(())
+}
+
+/// Rotates operand 0 of a node.
+///
+/// Errors  when the node does not type-check.
+pub fn turn_operand(editor: &mut Editor<'_>, reader: NodeId, hadamard: &Hadamard) -> Result<(), PassError> {
+    let rotated = rotated(editor, editor[reader].inputs[0], hadamard)?;
+    editor.set_operand(reader, 0, rotated);
+    Ok(())
+}
+
+/// Rotates `x` for all nodes that read it.
+///
+/// Errors  when a node does not type-check.
+pub fn turn(editor: &mut Editor<'_>, x: ValueId, hadamard: &Hadamard) -> Result<(), PassError> {
     let readers: Vec<Use> = editor[x].uses.to_vec();
     let rotated = rotated(editor, x, hadamard)?;
     for reader in readers {
@@ -107,9 +127,6 @@ fn insert(editor: &mut Editor<'_>, x: ValueId, hadamard: &Hadamard, region: &Reg
             editor.set_operand(node, operand as usize, rotated);
         }
     }
-    let map = |x: &mut [f64]| x.chunks_exact_mut(hadamard.order()).for_each(|block| hadamard.apply(block));
-    let mut mapped = Mapped::new();
-    region.slots.iter().for_each(|slot| map_slot(editor, slot, &mut mapped, &map));
     Ok(())
 }
 

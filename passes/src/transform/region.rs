@@ -5,6 +5,7 @@
 //! channels together, products with other axes) and finds the [`Slot`]s at the border, or says what stands in the way.
 
 use crate::query;
+use crate::transform::tied;
 use crate::transform::vectors::uniform;
 use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
@@ -12,7 +13,7 @@ use mokume_ir::graph::{Def, Graph, Node, Use};
 use mokume_ir::ids::{NodeId, ValueId};
 use mokume_ir::op::{BinaryKind, Op, UnaryKind};
 use mokume_ir::types::Elem;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A constant operand whose vectors along an axis are in the basis of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,8 @@ pub struct Region {
     pub slots: BTreeSet<Slot>,
     /// Norms whose operand is inside.
     pub norms: BTreeSet<NodeId>,
+    /// Norms with a gain per channel whose operand is inside, and the heads that read them, whose weights are tables of embeddings.
+    pub turned: BTreeMap<NodeId, BTreeSet<Slot>>,
 }
 
 /// What commutes with the map.
@@ -47,6 +50,8 @@ pub struct Rules {
     pub norms: Norms,
     /// Sums of two values of the region are in it.
     pub sums: bool,
+    /// Norms before tied heads may read it whatever their gain.
+    pub tied: bool,
 }
 
 /// How a region treats norms.
@@ -190,6 +195,10 @@ impl Growth<'_, '_> {
             self.region.norms.insert(id);
             return Ok(());
         }
+        if let Some(heads) = self.tied_heads(id, operand) {
+            self.region.turned.insert(id, heads);
+            return Ok(());
+        }
         match read(self.editor, id, operand, self.rules.block).filter(|_| self.rules.norms != Norms::Center) {
             Some(slot) => {
                 self.region.slots.insert(slot);
@@ -197,6 +206,11 @@ impl Growth<'_, '_> {
             }
             None => Err((Some(id), self.why_not(node))),
         }
+    }
+
+    /// The heads behind a norm, if they share their weights with embeddings.
+    fn tied_heads(&self, id: NodeId, operand: usize) -> Option<BTreeSet<Slot>> {
+        (self.rules.tied && operand == 0).then(|| tied::heads(self.editor, id, self.rules.block))?
     }
 
     /// Why `node` may not read the region.

@@ -4,6 +4,8 @@
 //! After   the same with e' = e Q, w' = w Q along the sum, and what gives %7 times Q         // Q = H D/√n, D random signs
 //!
 //! `r1`  the residual streams: values that sums connect, with the embeddings, products and norms at their borders.
+//!       The norm before a head that shares its weight with the embedding keeps its gain; `hadamard` nodes turn what it reads back and
+//!       what it gives again, where signs cancel.
 //! `r2`  values of attention, per head, between the product that gives them and the product that reads what is attended to.
 //! `r3`  queries and keys of attention, per head, when they are computed: `hadamard` nodes, whose effects on scores cancel.
 //! `r4`  what nonlinear functions give to products, such as the input of a down projection: a `hadamard` node, merged into the weight.
@@ -42,6 +44,8 @@ options! {
         r3: bool = false,
         /// rotate what nonlinear functions give to products when it is computed
         r4: bool = true,
+        /// keep the weight of a head that is the table of an embedding one with it: the norm before the head is turned back and again
+        tied: bool = true,
         /// of the random signs
         seed: u64 = 0,
         /// choose signs among so many, where there is calibration data, by the peaks of what products read
@@ -82,10 +86,10 @@ fn value_seed(graph: &Graph, id: NodeId) -> Option<ValueId> {
 impl Rotate {
     fn rotate(&self, editor: &mut Editor<'_>, rows: &Rows, cx: &mut PassContext<'_>) -> Result<(), PassError> {
         if self.r1 {
-            self.rotate_regions(editor, rows, cx, stream_seed, Norms::Commute);
+            self.rotate_regions(editor, rows, cx, stream_seed, Norms::Commute)?;
         }
         if self.r2 {
-            self.rotate_regions(editor, rows, cx, value_seed, Norms::Foreign);
+            self.rotate_regions(editor, rows, cx, value_seed, Norms::Foreign)?;
         }
         if self.r3 {
             online::rotate_keys(editor, cx)?;
@@ -113,7 +117,7 @@ impl Rotate {
         cx: &mut PassContext<'_>,
         seed_of: fn(&Graph, NodeId) -> Option<ValueId>,
         norms: Norms,
-    ) {
+    ) -> Result<(), PassError> {
         let mut done: BTreeSet<ValueId> = BTreeSet::new();
         let mut count = 0;
         for id in order(editor) {
@@ -123,14 +127,14 @@ impl Rotate {
                 cx.remark(editor, id, format!("no rotation: there is no Hadamard matrix for any block of {width} channels"));
                 continue;
             };
-            match region::grow(editor, seed, Rules { block: width, norms, sums: true }) {
+            match region::grow(editor, seed, Rules { block: width, norms, sums: true, tied: self.tied && norms == Norms::Commute }) {
                 Ok(region) => {
                     if !cx.take() {
-                        return;
+                        return Ok(());
                     }
                     let rotation = self.chosen(editor, rows, &region, rotation, count);
-                    let mut mapped = Mapped::new();
-                    region.slots.iter().for_each(|slot| map_slot(editor, slot, &mut mapped, &|x| rotation.apply(x)));
+                    rotation.rotate(editor, &region)?;
+                    done.extend(region.turned.keys().map(|&norm| editor[norm].inputs[0]));
                     done.extend(region.values);
                     count += 1;
                 }
@@ -140,6 +144,7 @@ impl Rotate {
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -166,6 +171,17 @@ impl Rotation {
         let mut rng = Rng::new(seed);
         let signs = (0..width).map(|_| if rng.bits() & 1 == 0 { 1.0 } else { -1.0 }).collect();
         Some(Rotation { signs, hadamard })
+    }
+    /// Rotates the values of a region, by way of the constants at its borders.
+    fn rotate(&self, editor: &mut Editor<'_>, region: &Region) -> Result<(), PassError> {
+        let mut mapped = Mapped::new();
+        let heads = region.turned.values().flatten();
+        region.slots.iter().chain(heads).for_each(|slot| map_slot(editor, slot, &mut mapped, &|x| self.apply(x)));
+        for &norm in region.turned.keys() {
+            online::turn_operand(editor, norm, &self.hadamard)?;
+            online::turn(editor, editor[norm].outputs[0], &self.hadamard)?;
+        }
+        Ok(())
     }
     fn apply(&self, x: &mut [f64]) {
         x.iter_mut().zip(self.signs.iter().cycle()).for_each(|(x, sign)| *x *= sign);

@@ -82,6 +82,10 @@ impl Product {
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
+    /// The packed weights.
+    pub fn weights(&self) -> &Bytes {
+        &self.weights
+    }
     /// Computes f32 results of all `rows` on this thread, in lines of whole tiles.
     ///
     /// Panics  as [`multiply`].

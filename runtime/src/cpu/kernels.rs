@@ -4,6 +4,7 @@ use super::call::Product;
 use super::isa::IsaLevel;
 use super::loader::Code;
 use super::spec::{BitProduct, KernelSpec, Layout, ScaleFormat, Strategy, VECTOR};
+use super::table::Table;
 use crate::gpu::code::DeviceCode;
 use bytes::Bytes;
 use mokume_ir::diag::{Diagnostic, Report};
@@ -95,6 +96,8 @@ pub struct Loaded {
     level: Option<IsaLevel>,
     /// One product per group.
     products: HashMap<(FuncId, NodeId), Vec<Product>>,
+    /// What `bit_gather` reads of the weights of a product.
+    tables: HashMap<(FuncId, NodeId), Table>,
     /// Keeps the code in memory.
     _code: Option<Code>,
 }
@@ -118,7 +121,12 @@ impl Loaded {
                 }
             }
         }
-        Ok(Loaded { level: Some(*level), products, _code: Some(code) })
+        let tables = tables(kernels, module, &products)?;
+        Ok(Loaded { level: Some(*level), products, tables, _code: Some(code) })
+    }
+    /// The packed weights that a `bit_gather` reads.
+    pub fn table(&self, function: FuncId, node: NodeId) -> Option<&Table> {
+        self.tables.get(&(function, node))
     }
     /// The products of a node, one per group.
     pub fn products(&self, function: FuncId, node: NodeId) -> Option<&[Product]> {
@@ -136,6 +144,30 @@ fn no_level(kernels: &Kernels) -> Report {
     Diagnostic::input("kernels::level", message).help("compile with --target x86-64").into()
 }
 
+/// The tables of all nodes that read rows of packed weights.
+fn tables(
+    kernels: &Kernels,
+    module: &Module,
+    products: &HashMap<(FuncId, NodeId), Vec<Product>>,
+) -> Result<HashMap<(FuncId, NodeId), Table>, Report> {
+    let weights = |&(function, node): &(FuncId, NodeId)| module[function].constant(*module[function][node].inputs.get(1)?);
+    let by_weights: HashMap<ConstId, &[Product]> =
+        products.iter().filter_map(|(place, products)| Some((weights(place)?, &products[..]))).collect();
+    let mut tables = HashMap::new();
+    for (function, graph) in module.functions.iter() {
+        for id in graph.node_ids().filter(|&id| matches!(graph[id].op, Op::BitGather(_))) {
+            let constant = graph[id].inputs.first().and_then(|&value| graph.constant(value));
+            let Some(constant) = constant.filter(|constant| kernels.weights.contains_key(constant)) else { continue };
+            let wrong =
+                || Diagnostic::input("kernels::bind", "no product of one group reads the packed weights").at(graph[id].loc.to_string());
+            let Some([product]) = by_weights.get(&constant) else { return Err(wrong().into()) };
+            let levels = module.constants[constant].ty.elem.quant().ok_or_else(wrong)?.levels;
+            tables.insert((function, id), Table::new(product, levels));
+        }
+    }
+    Ok(tables)
+}
+
 /// The products of a node whose weights are packed.
 fn bind(
     kernels: &Kernels,
@@ -144,6 +176,9 @@ fn bind(
     node: &Node,
     (level, code): (IsaLevel, &Code),
 ) -> Result<Option<Vec<Product>>, Report> {
+    if matches!(node.op, Op::BitGather(_)) {
+        return Ok(None);
+    }
     let weights = node.inputs.get(1).and_then(|&value| graph.constant(value));
     let Some((id, packed)) = weights.and_then(|id| Some((id, kernels.weights.get(&id)?))) else { return Ok(None) };
     let wrong = |why: String| Report::from(Diagnostic::input("kernels::bind", why).at(node.loc.to_string()));

@@ -13,5 +13,6 @@ pub mod loader;
 pub mod rows;
 pub mod run;
 pub mod spec;
+pub mod table;
 mod tables;
 pub mod transpose;

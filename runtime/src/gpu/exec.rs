@@ -196,7 +196,7 @@ impl DeviceRun {
         if let Work::Append(_) = self.plan.steps[number].work {
             frame.values.remove(&operands[0]);
         }
-        if let Work::Product(id, ..) = self.plan.steps[number].work {
+        if let Work::Product(id, ..) | Work::Table(id) = self.plan.steps[number].work {
             self.upload_weights(id)?;
         }
         let fault = (self.fault.address, number as u64 + 1);
@@ -382,6 +382,10 @@ fn on_device(
             };
             Ok(vec![y])
         }
+        Work::Table(id) => match weights.get(id) {
+            Some(weights) => Ok(vec![launch::index::rows(weights, &inputs, cx)?]),
+            None => launch::misfit("its weights are not on the device"),
+        },
         Work::Op | Work::Host => launch::run(&node.op, &inputs, dims, cx),
     }
 }

@@ -36,6 +36,17 @@ pub enum Kernel {
         /// Indices are i64, else i32.
         wide: bool,
     },
+    /// Rows of quantized weights, as numbers.
+    BitGather {
+        /// Bits of a weight.
+        bits: u8,
+        /// Levels from code to code.
+        step: u8,
+        /// Weights have zero points.
+        zeros: bool,
+        /// Indices are i64, else i32.
+        wide: bool,
+    },
     /// A reduction over some axes.
     Reduce {
         /// Which one.
@@ -177,6 +188,10 @@ impl Kernel {
             Kernel::Map(map) => map.symbol(),
             Kernel::Copy { bytes } => format!("copy_b{bytes}"),
             Kernel::Gather { bytes, wide } => format!("gather_b{bytes}_{}", if *wide { "i64" } else { "i32" }),
+            Kernel::BitGather { bits, step, zeros, wide } => {
+                let (zeros, index) = (if *zeros { "_wz" } else { "" }, if *wide { "i64" } else { "i32" });
+                format!("bit_gather_w{bits}_x{step}{zeros}_{index}")
+            }
             Kernel::Reduce { kind, elem } => format!("reduce_{}_{}", kind.name(), elem.name()),
             Kernel::ArgReduce { largest, last, elem } => {
                 let (most, last) = (if *largest { "max" } else { "min" }, if *last { "_last" } else { "" });

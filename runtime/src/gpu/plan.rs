@@ -53,6 +53,8 @@ pub(crate) enum Work {
     Append(usize),
     /// The product of quantized weights, which are no operand; the first operands are those of the source of its rows.
     Product(ConstId, Rows, Box<Choices>),
+    /// Rows of quantized weights, which are no operand.
+    Table(ConstId),
     /// The kernels of the op.
     Op,
 }
@@ -173,6 +175,9 @@ impl Planner<'_> {
                 operands.splice(..1, self.graph[norm].inputs.iter().copied());
             }
             Work::Product(weights, rows, Box::new(choices))
+        } else if let (Op::BitGather(_), Some(weights)) = (&node.op, self.graph.constant(node.inputs[0])) {
+            operands.remove(0);
+            Work::Table(weights)
         } else {
             Work::Op
         };
@@ -206,7 +211,7 @@ impl Planner<'_> {
             Work::Append(_) if append_coder(self.graph, step.node).is_some() => {
                 launch::codes::kernels(&Types { graph: self.graph, node: &self.graph[step.node] }).unwrap_or_default()
             }
-            Work::Append(_) | Work::Op => launch::kernels(self.graph, &self.graph[step.node]).unwrap_or_default(),
+            Work::Append(_) | Work::Table(_) | Work::Op => launch::kernels(self.graph, &self.graph[step.node]).unwrap_or_default(),
         }
     }
 }

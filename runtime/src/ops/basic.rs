@@ -103,7 +103,10 @@ fn through_f32(op: &Op, half: Elem, inputs: &[&Tensor], cx: &OpContext<'_>) -> O
 
 /// Ops that know what codes mean, or look only at sizes.
 fn reads_quantized(op: &Op) -> bool {
-    matches!(op, Op::Dequantize(_) | Op::BitMatmul(_) | Op::BitConv(_) | Op::Attention(_) | Op::ShapeOf(_) | Op::SizeOf(_))
+    matches!(
+        op,
+        Op::Dequantize(_) | Op::BitGather(_) | Op::BitMatmul(_) | Op::BitConv(_) | Op::Attention(_) | Op::ShapeOf(_) | Op::SizeOf(_)
+    )
 }
 
 /// Ops that copy elements whatever they are.

@@ -25,7 +25,7 @@ fn position(index: i64, size: usize) -> Result<usize, OpError> {
 /// The elements of an index tensor, counted from the front of an axis of `size` elements.
 ///
 /// Errors  when one lies outside.
-fn positions(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
+pub fn positions(indices: &Tensor, size: usize) -> Result<Vec<usize>, OpError> {
     integers(indices)?.iter().map(|&index| position(index, size)).collect()
 }
 

@@ -30,6 +30,7 @@ pub mod unary;
 
 pub mod attention;
 pub mod bit;
+pub mod bit_gather;
 mod cell;
 pub mod conv;
 pub mod conv_transpose;

@@ -2,8 +2,8 @@
 //! quantized arithmetic.
 
 use super::{
-    OpContext, OpError, attention, bit, conv, conv_transpose, hadamard, matmul, normalize, pool, quantize, real, recurrent, resample,
-    roi_align, rotary, signal, softmax,
+    OpContext, OpError, attention, bit, bit_gather, conv, conv_transpose, hadamard, matmul, normalize, pool, quantize, real, recurrent,
+    resample, roi_align, rotary, signal, softmax,
 };
 use crate::tensor::Tensor;
 use mokume_ir::op::Op;
@@ -51,6 +51,7 @@ fn function(op: &Op) -> Option<Function<'_>> {
         GroupNorm => normalize::group_norm,
         Quantize => quantize::quantize,
         Dequantize => quantize::dequantize,
+        BitGather => bit_gather::bit_gather,
         BitMatmul => bit::bit_matmul,
         BitConv => bit::bit_conv,
         LocalResponseNorm => normalize::local_response_norm,

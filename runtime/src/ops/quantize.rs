@@ -42,21 +42,40 @@ pub fn quantize(op: &Quantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result
 /// Errors  when the operand is not quantized.
 pub fn dequantize(_: &Dequantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = operand(inputs, 0)?;
-    let Some(quant) = x.elem().quant() else { return no_code("dequantize", x.elem()) };
-    let scales = scales_of(x)?;
-    let groups = Groups::new(x.dims(), quant.granularity)?;
-    if scales.scales.len() != groups.count {
-        return Err(OpError::operands(format!("{} scales for {} groups", scales.scales.len(), groups.count)));
-    }
-    let (step, offset) = quant.levels.affine(quant.bits);
-    let (codes, mut y) = (x.slice::<u8>(), cx.alloc(x.dims(), Elem::F32)?);
-    let real = |at: usize| {
-        let group = groups.of(at);
-        let zero = scales.zero_points.get(group).copied().unwrap_or(0);
-        (step * codes[at] as i32 + offset - zero) as f32 * scales.scales[group]
-    };
-    y.slice_mut::<f32>().par_iter_mut().enumerate().with_min_len(1 << 12).for_each(|(at, y)| *y = real(at));
+    let (reals, mut y) = (Reals::new("dequantize", x)?, cx.alloc(x.dims(), Elem::F32)?);
+    y.slice_mut::<f32>().par_iter_mut().enumerate().with_min_len(1 << 12).for_each(|(at, y)| *y = reals.at(at));
     Ok(vec![y])
+}
+
+/// The numbers that the codes of a tensor stand for.
+pub struct Reals<'t> {
+    codes: &'t [u8],
+    scales: &'t Scales,
+    groups: Groups,
+    step: i32,
+    offset: i32,
+}
+
+impl<'t> Reals<'t> {
+    /// Those of `x`, which the op called `name` reads.
+    ///
+    /// Errors  when it is not quantized, or does not have the scales that its type asks for.
+    pub fn new(name: &str, x: &'t Tensor) -> Result<Self, OpError> {
+        let Some(quant) = x.elem().quant() else { return no_code(name, x.elem()) };
+        let scales = scales_of(x)?;
+        let groups = Groups::new(x.dims(), quant.granularity)?;
+        if scales.scales.len() != groups.count {
+            return Err(OpError::operands(format!("{} scales for {} groups", scales.scales.len(), groups.count)));
+        }
+        let (step, offset) = quant.levels.affine(quant.bits);
+        Ok(Reals { codes: x.slice(), scales, groups, step, offset })
+    }
+    /// Number `at` in the order of elements.
+    pub fn at(&self, at: usize) -> f32 {
+        let group = self.groups.of(at);
+        let zero = self.scales.zero_points.get(group).copied().unwrap_or(0);
+        (self.step * i32::from(self.codes[at]) + self.offset - zero) as f32 * self.scales.scales[group]
+    }
 }
 
 /// The scales of a quantized tensor.

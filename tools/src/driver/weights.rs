@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// Ops with weights.
-const LAYERS: [&str; 6] = ["matmul", "bit_matmul", "conv", "bit_conv", "conv_transpose", "gather"];
+const LAYERS: [&str; 7] = ["matmul", "bit_matmul", "conv", "bit_conv", "conv_transpose", "gather", "bit_gather"];
 
 /// A constant of a layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]

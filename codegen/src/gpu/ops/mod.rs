@@ -35,6 +35,7 @@ pub fn emit(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
         Kernel::Map(map) => map::emit(build, &name, map),
         Kernel::Copy { bytes } => movement::copy(build, &name, *bytes),
         Kernel::Gather { bytes, wide } => index::gather(build, &name, *bytes, *wide),
+        Kernel::BitGather { bits, step, zeros, wide } => index::bit_gather(build, &name, (*bits, *step), *zeros, *wide),
         Kernel::Reduce { kind, elem } => reduce::emit(build, &name, *kind, *elem),
         Kernel::ArgReduce { largest, last, elem } => order::arg_reduce(build, &name, *largest, *last, *elem),
         Kernel::TopK { largest, elem } => order::top_k(build, &name, *largest, *elem),

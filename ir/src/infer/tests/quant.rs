@@ -75,3 +75,12 @@ fn bit_conv() {
         "bit_conv: elements of a patch and of the weights times groups must be equal, not 36 and 27",
     );
 }
+
+#[test]
+fn bit_gather() {
+    let weights = "16 x 64 x !quant<4, signed, block(0, 1, 32)>";
+    check("bit_gather", &[weights, "b x s x i64"], "b x s x 64 x f32");
+    check("bit_gather", &[weights, "i32"], "64 x f32");
+    check("bit_gather", &["16 x 64 x f32", "b x i64"], "bit_gather: operand 0 must be quantized, not tensor<16 x 64 x f32>");
+    check("bit_gather", &[weights, "b x f32"], "bit_gather: operand 1 must be i32 or i64, not tensor<b x f32>");
+}

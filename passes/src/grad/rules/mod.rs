@@ -108,7 +108,7 @@ pub(super) fn backward(node: &Seen<'_>) -> Result<Parts, String> {
         Op::TopK(op) => index::top_k(node, op),
         Op::ArgReduce(_) | Op::ShapeOf(_) | Op::SizeOf(_) | Op::NonZero(_) | Op::Hardmax(_) => Ok(node.nothing()),
         Op::Call(_) | Op::If(_) | Op::Loop(_) => Err("it is control flow; `inline` writes out what it can".into()),
-        Op::BitMatmul(_) | Op::BitConv(_) => Err("it multiplies codes; differentiate before `fuse`".into()),
+        Op::BitMatmul(_) | Op::BitConv(_) | Op::BitGather(_) => Err("it reads codes; differentiate before `fuse`".into()),
         _ => Err("there is no rule for it".into()),
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod bit_matmul;
 pub(crate) mod codes;
 mod conv;
 mod hadamard;
-mod index;
+pub(crate) mod index;
 pub(crate) mod map;
 mod matmul;
 pub(crate) mod movement;
@@ -110,6 +110,7 @@ pub(crate) fn kernels(graph: &Graph, node: &Node) -> std::result::Result<Vec<Ker
     match &node.op {
         Op::Transpose(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Split(_) | Op::Concat(_) | Op::Pad(_) => movement::kernels(&types),
         Op::Gather(_) => index::kernels(&types),
+        Op::BitGather(_) => Ok(vec![index::table_kernel(&types)?]),
         Op::Reduce(op) => reduce::kernels(op, &types),
         Op::ArgReduce(op) => order::arg_kernels(op, &types),
         Op::TopK(op) => order::top_kernels(op, &types),

@@ -51,7 +51,7 @@ pub fn weight_bytes(program: &Program) -> usize {
 }
 
 fn looks_up(op: &Op) -> bool {
-    matches!(op, Op::Gather(_) | Op::GatherElements(_) | Op::GatherNd(_))
+    matches!(op, Op::Gather(_) | Op::BitGather(_) | Op::GatherElements(_) | Op::GatherNd(_))
 }
 
 /// What every op took in one of several runs, on average.
