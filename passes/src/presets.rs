@@ -39,7 +39,7 @@ presets! {
     "llm-w6a6", "the same, 6-bit weights and activations, rounded for calibration data if there are any", language!("quantize{w=6,a=6,group=64,rounder=auto}");
     "llm-w4a8", "the same, 4-bit weights in blocks of 64, 8-bit activations", language!("quantize{w=4,a=8,group=64,a_levels=signed,rounder=auto}");
     "llm-w4a4", "the same, 4-bit weights and activations in blocks of 64, the head at 8 bits", language!("quantize{w=4,a=4,group=64,a_group=64,skip_head=true,rounder=auto},quantize{w=8,a=8,a_levels=signed}");
-    "llm-w3a8", "the same, 3-bit weights in blocks of 64, the head at 4 bits", language!("quantize{w=3,a=8,group=64,a_levels=signed,skip_head=true,rounder=auto},quantize{w=4,a=8,group=64,a_levels=signed,rounder=auto}");
+    "llm-w3a8", "the same, 3-bit weights without zero in blocks of 64, the head at 4 bits", language!("quantize{w=3,a=8,group=64,levels=odd,a_levels=signed,skip_head=true,rounder=auto},quantize{w=4,a=8,group=64,a_levels=signed,rounder=auto}");
     "llm-w2a8", "the same, 2-bit weights without zero in blocks of 64, the head at 4 bits", language!("quantize{w=2,a=8,group=64,levels=odd,a_levels=signed,skip_head=true,rounder=auto},quantize{w=4,a=8,group=64,a_levels=signed,rounder=auto}");
     "llm-rtn-w8a8", "language model, smoothed, 8 bits, without calibration data: to compare with", concat!(canonical!(), ",smooth,declare-state,quantize{w=8,a=8,a_levels=signed},fuse,dce");
     "llm-rtn-w4a8", "the same, 4-bit weights in blocks of 32", concat!(canonical!(), ",declare-state,quantize{w=4,a=8,group=32,a_levels=signed},fuse,dce");

@@ -15,7 +15,7 @@ from table import ROTATED
 
 def steps(row):
     """Names, and the passes up to there."""
-    plain = {"levels": "signed"} if ROWS[row]["w"] == 2 else {}
+    plain = {"levels": "signed"} if ROWS[row].get("levels") == "odd" else {}
     rotated = lambda **more: f"{ROTATED}," + blocks(row, **more)
     yield "round to nearest", blocks(row, **plain)
     yield "rotation", rotated(**plain)
