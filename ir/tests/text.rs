@@ -55,7 +55,7 @@ fn errors_are_placed_and_several() {
     let text = TINY.replace("return %6", "return %99").replace("axis = 1", "axes = 1").replace("%0, @0", "%0, @77");
     let report = parse(&text, &no_data).unwrap_err().to_string();
     for part in
-        ["text::op::unknown", "there is no op `clip`", "text::attr::unknown", "`@77` is not defined above", "`%99` is not", "at: 20:10"]
+        ["text::op::unknown", "there is no op `clip`", "text::attr::unknown", "`@77` is not defined above", "`%99` is not", "at: 21:10"]
     {
         assert!(report.contains(part), "{part} is not in\n{report}");
     }
