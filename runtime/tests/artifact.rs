@@ -154,7 +154,7 @@ fn errors_name_what_is_wrong() {
     );
     assert_eq!(
         with(8, 9),
-        "error[artifact::version]: the artifact has version 9, newer than 3, which this program reads\n  \
+        "error[artifact::version]: the artifact has version 9, newer than 4, which this program reads\n  \
          help: compile the model again, or update mokume"
     );
     let cut = error(good[..good.len() - 1].to_vec());
