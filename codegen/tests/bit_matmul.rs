@@ -165,14 +165,7 @@ fn check_groups(turn: usize, levels: &[IsaLevel]) -> usize {
         let stores = Strategy::ALL.into_iter().flat_map(|strategy| [Store::Raw, Store::Scaled].map(|store| (strategy, store)));
         stores.map(move |(strategy, store)| spec(case, strategy, store))
     };
-    let distinct: BTreeSet<KernelSpec> = cases.iter().flat_map(specs).collect();
-    let codes: Vec<Code> = levels.iter().map(|&level| Code::load(&compile(&distinct, level).unwrap()).unwrap()).collect();
-    let checks = cases.iter().map(|case| {
-        let sums = case.accumulators();
-        let operands = specs(case).map(|spec| Operands::of(case, spec));
-        operands.map(|operands| codes.iter().map(|code| check(case, &operands, code, &sums)).count()).sum::<usize>()
-    });
-    checks.sum()
+    check_cases(&cases, specs, levels)
 }
 
 /// All cases of a pair; gives how many products were compared.
@@ -180,7 +173,12 @@ fn check_pair(w_bits: u8, a_bits: u8, levels: &[IsaLevel]) -> usize {
     let mut random = Random::new(u64::from(w_bits) * 8 + u64::from(a_bits));
     let cases = cases(w_bits, a_bits, &mut random);
     let specs = |case| stores(case).map(move |(strategy, store)| spec(case, strategy, store));
-    let distinct: BTreeSet<KernelSpec> = cases.iter().flat_map(specs).collect();
+    check_cases(&cases, specs, levels)
+}
+
+/// Cases by the kernels that `specs` gives for each; gives how many products were compared.
+fn check_cases<'c, S: Iterator<Item = KernelSpec>>(cases: &'c [Case], specs: impl Fn(&'c Case) -> S, levels: &[IsaLevel]) -> usize {
+    let distinct: BTreeSet<KernelSpec> = cases.iter().flat_map(&specs).collect();
     let codes: Vec<Code> = levels.iter().map(|&level| Code::load(&compile(&distinct, level).unwrap()).unwrap()).collect();
     let checks = cases.iter().map(|case| {
         let sums = case.accumulators();

@@ -306,21 +306,11 @@ fn chosen_kernels_check_themselves() {
 /// What the cost model chooses for a 7B model, and where blocks share k, computes what the reference does.
 #[test]
 fn kernels_of_a_7b_model_check_themselves() {
-    let product = |w_bits, a_bits, block| BitProduct {
-        w_bits,
-        a_bits,
-        a_signed: true,
-        shift: 0,
-        w_zero: false,
-        a_center: false,
-        a_blocks: false,
-        block,
-    };
     let mut choices = BTreeSet::new();
     for arch in [Arch::Sm80, Arch::Sm90a, Arch::Sm120] {
         for size in [(4096, 4096), (4096, 11008), (11008, 4096), (256, 65536)] {
             for (w, a, block) in [(2, 8, None), (4, 8, Some(128)), (8, 8, None), (2, 2, None), (3, 4, Some(64))] {
-                let chosen = |m| choose::choose(arch, &product(w, a, block), size, m, Ending::default(), &Tuning::default());
+                let chosen = |m| choose::choose(arch, &BitProduct::signed(w, a, block), size, m, Ending::default(), &Tuning::default());
                 choices.extend([1, 8, 32, 512].map(chosen));
             }
         }

@@ -128,8 +128,7 @@ fn emit_others(arch: Arch) -> String {
     }
     for (i, block) in BLOCKS.into_iter().enumerate() {
         let w_bits = i as u8 + 1;
-        let product =
-            BitProduct { w_bits, a_bits: 8, a_signed: true, shift: 0, w_zero: i % 2 == 0, a_center: i % 3 == 0, a_blocks: false, block };
+        let product = BitProduct { w_zero: i % 2 == 0, a_center: i % 3 == 0, ..BitProduct::signed(w_bits, 8, block) };
         bit_matmul::emit_finish(&build, &FinishSpec { product, ending: Ending { bias: true, activation: ENDINGS[i % 3] } }).unwrap();
         quantize::emit_range(&build, &RangeSpec { bits: w_bits, levels: [Levels::Signed, Levels::Unsigned][i % 2] }).unwrap();
     }

@@ -38,6 +38,10 @@ pub struct BitProduct {
 }
 
 impl BitProduct {
+    /// The product of signed weights and signed activations, which need neither zero points nor centers.
+    pub const fn signed(w_bits: u8, a_bits: u8, block: Option<u32>) -> Self {
+        BitProduct { w_bits, a_bits, a_signed: true, shift: 0, w_zero: false, a_center: false, a_blocks: false, block }
+    }
     /// The product of weights of type `w` and activations of these codes; none when no kernel has such scales.
     pub fn of(w: &QuantType, a_bits: u8, a_levels: Levels) -> Option<Self> {
         let block = w.granularity.row_block().ok()?;

@@ -9,7 +9,8 @@ Every line adds something to the one before. Texts are divided as by table.py, a
 
 import statistics
 
-from measure import ROWS, baseline, blocks, cell, parser, print_lines
+from measure import print_lines
+from texts import ROWS, baseline, blocks, cell, parser
 from table import ROTATED
 
 

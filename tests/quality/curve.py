@@ -7,7 +7,6 @@ ROT.onnx is SmolLM2-135M in another basis (tests/models/smollm2.py, `rot`), so i
 Windows of 512 tokens of the last 40 % of the text, as `mokume eval ppl --from 0.6` takes them. Needs the packages of tests/peers.
 """
 
-import json
 import math
 import pathlib
 import sys
@@ -21,7 +20,8 @@ from tokenizers import Tokenizer
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "peers"))
 import llama
 import weights
-from measure import JUDGED, WINDOW, keep, parser, perplexity, print_lines
+from measure import kept, names, print_lines
+from texts import JUDGED, WINDOW, parser, perplexity, settings
 
 TYPES = ["Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "Q3_K_M", "Q3_K_S", "Q2_K", "TQ2_0"]
 
@@ -80,14 +80,6 @@ def theirs(path, parts, threads):
     return math.fsum(losses) / len(losses)
 
 
-def kept(args, key, measure):
-    """A figure that an earlier run may have found."""
-    path = args.work / f"{key}-{args.windows}.json"
-    if not path.exists():
-        keep(path, measure())
-    return json.loads(path.read_text())
-
-
 def rows(args):
     plain, base = args.work / "plain.gguf", args.work / "f32.gguf"
     if not base.exists():
@@ -96,9 +88,9 @@ def rows(args):
     parts = windows(args)
     for kind in ["f32", *args.types]:
         path = base if kind == "f32" else weights.quantized(base, kind)
-        yield kind, path.stat().st_size, kept(args, kind, lambda: theirs(path, parts, args.threads))
+        yield kind, path.stat().st_size, kept(args, f"llama.cpp {kind}", settings(args, path), lambda: theirs(path, parts, args.threads))
     for path in args.ours:
-        yield path.stem, path.stat().st_size, kept(args, f"{path.stem}-{path.stat().st_mtime_ns}", lambda: perplexity(args, path)["nats_per_token"])
+        yield path.stem, path.stat().st_size, kept(args, path.stem, [path.stat().st_mtime_ns, *settings(args, path)], lambda: perplexity(args, path)["nats_per_token"])
 
 
 def table(args):
@@ -114,7 +106,7 @@ def main():
     arguments = parser(__doc__, [])
     arguments.add_argument("ours", type=pathlib.Path, nargs="*")
     arguments.add_argument("--threads", type=int, default=2)
-    arguments.add_argument("--types", type=lambda text: text.split(","), default=TYPES)
+    arguments.add_argument("--types", type=names, default=TYPES)
     args = arguments.parse_args()
     llama.start()
     print_lines(args, table(args))

@@ -3,18 +3,18 @@
 
     python diffusion.py MOKUME MODEL.onnx [--rows W8A8,W4A8] [--columns RTN,ours] [--seed 1] [--work FOLDER] [--markdown FILE]
 
-The model has inputs `x` [n, 1, 28, 28] and `t` [1, 1] (where its file says [n, 1], that is mended: it holds for n = 1 only) and gives `eps`, for 1000 steps of noise whose variance goes evenly from 0.0001 to 0.02. Pictures
-are sampled from the f32 model (DDIM, 50 steps); noise is added to them for time steps over the whole range, one for every batch, as a sampler has it.
-Calibration and judgment have pictures and noise of other seeds, and other time steps. Results are kept in FOLDER. Needs numpy
-and onnx.
+The model has inputs `x` [n, 1, 28, 28] and `t` [1, 1] (where its file says [n, 1], that is mended: it holds for n = 1 only) and gives `eps`, for
+1000 steps of noise whose variance goes evenly from 0.0001 to 0.02. Pictures are sampled from the f32 model (DDIM, 50 steps); noise is added to
+them for time steps over the whole range, one for every batch, as a sampler has it. Calibration and judgment have pictures and noise of other
+seeds, and other time steps. Results are kept in FOLDER. Needs numpy and onnx.
 """
 
 import pathlib
 
 import numpy
 import onnx
-from convolutions import compiled, ends, kept, parser, run
-from measure import print_lines
+from convolutions import ends
+from measure import compiled, kept, names, parser, print_lines, run
 
 ROWS = ["W8A8", "W4A8"]
 STEPS = 1000
@@ -99,8 +99,7 @@ def cell(args, row, column):
 
     def measure():
         target = args.work / "diffusion.mok"
-        seconds = compiled(args, args.model, middle, calibration(args), target)
-        return {"errors": errors(args, target), "seconds": seconds, "bytes": target.stat().st_size}
+        return compiled(args, args.model, middle, calibration(args), target) | {"errors": errors(args, target)}
 
     return kept(args, f"{args.model.stem} {row} {column}: {middle}", [args.model.stat().st_size, args.seed, CALIBRATION, JUDGMENT], measure)
 
@@ -111,7 +110,7 @@ def line(name, errors, more):
 
 
 def table(args):
-    yield "Mean squared error of the predicted noise, by time step; over all steps; file in kB, seconds to compile:"
+    yield "Mean squared error of the predicted noise, by time step; over all steps; file in kB, processor seconds to compile:"
     yield ""
     yield "| | " + " | ".join(f"{low}–{high - 1}" for low, high in zip(BORDERS, BORDERS[1:])) + " | all | |"
     yield "|---" * (2 + len(BORDERS)) + "|"
@@ -124,7 +123,8 @@ def table(args):
 
 
 def main():
-    options = parser(__doc__, ROWS, COLUMNS)
+    options = parser(__doc__, ROWS)
+    options.add_argument("--columns", type=names, default=list(COLUMNS))
     options.add_argument("model", type=pathlib.Path)
     options.add_argument("--seed", type=int, default=1)
     args = options.parse_args()

@@ -12,8 +12,8 @@ import json
 import pathlib
 
 import pictures
-from convolutions import compiled, ends, kept, parser, run, widths
-from measure import print_lines
+from convolutions import ends, widths
+from measure import compiled, kept, names, parser, print_lines, run
 
 ROWS = ["W8A8", "W4A8", "W4A4"]
 SIZE = 96
@@ -38,7 +38,7 @@ COLUMNS = {
 
 
 def psnr(args, model, colors):
-    return json.loads(run([args.mokume, "--json", "eval", "psnr", model, "--pairs", args.pairs, "--range", colors]))["psnr_y"]
+    return json.loads(run([args.mokume, "--json", "eval", "psnr", model, "--pairs", args.pairs, "--range", colors])[0])["psnr_y"]
 
 
 def cell(args, name, row, column):
@@ -48,15 +48,14 @@ def cell(args, name, row, column):
     def measure():
         target = args.work / "image.mok"
         calibration = ["--calib", args.pictures, "--calib-range", colors, "--calib-samples", args.samples]
-        seconds = compiled(args, model, middle, calibration, target)
-        return {"psnr": psnr(args, target, colors), "seconds": seconds, "bytes": target.stat().st_size}
+        return compiled(args, model, middle, calibration, target) | {"psnr": psnr(args, target, colors)}
 
     return kept(args, f"{name} {row} {column}: {middle}", [model.stat().st_size, args.samples, args.seed, SIZE], measure)
 
 
 def table(args):
     pictures.write(args.pictures, args.samples, SIZE, args.seed)
-    yield "PSNR-Y in dB, file in kB, seconds to compile:"
+    yield "PSNR-Y in dB, file in kB, processor seconds to compile:"
     yield ""
     yield "| model | | f32 | " + " | ".join(args.columns) + " |"
     yield "|---" * (3 + len(args.columns)) + "|"
@@ -75,7 +74,8 @@ def named(text):
 
 
 def main():
-    options = parser(__doc__, ROWS, COLUMNS)
+    options = parser(__doc__, ROWS)
+    options.add_argument("--columns", type=names, default=list(COLUMNS))
     options.add_argument("--pairs", type=pathlib.Path, required=True)
     options.add_argument("--model", type=named, action="append", required=True, dest="models")
     options.add_argument("--samples", type=int, default=16)

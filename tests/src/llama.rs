@@ -2,6 +2,8 @@
 
 use crate::onnx::{F32, F64, I64, int, ints, node, tensor, value, with};
 use mokume_frontends::onnx::proto::*;
+use mokume_ir::constant::Constant;
+use mokume_passes::executor::Named;
 
 /// Sizes of a model.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,16 @@ pub struct Llama {
 
 /// Sizes of the 260 thousand parameters that write little stories.
 pub const STORIES: Llama = Llama { blocks: 5, width: 64, heads: 8, kv_heads: 4, inner: 172, vocabulary: 512, double: false };
+
+/// `count` windows of tokens for [`STORIES`], each longer than the one before.
+pub fn windows(count: usize) -> Vec<Named> {
+    let token = |window: usize, at: usize| ((window * 7919 + at * 104_729 + at * at * 31) % 512) as i64;
+    let window = |i: usize| {
+        let tokens: Vec<i64> = (0..20 + i).map(|at| token(i, at)).collect();
+        vec![("input_ids".to_string(), Constant::i64s(&[1, tokens.len()], &tokens))]
+    };
+    (0..count).map(window).collect()
+}
 
 impl Llama {
     /// The model: `input_ids [b, s]` to `logits [b, s, vocabulary]`.

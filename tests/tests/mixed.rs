@@ -5,7 +5,6 @@ use mokume::driver::executor::RuntimeExecutor;
 use mokume::driver::{compile, weights};
 use mokume_codegen::Target;
 use mokume_frontends::onnx;
-use mokume_ir::constant::Constant;
 use mokume_ir::diag::Report;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
@@ -26,7 +25,7 @@ use mokume_passes::quantize::rounder::{Format, Nearest};
 use mokume_passes::quantize::sites::{self, Site};
 use mokume_runtime::artifact::{self, ReadOptions};
 use mokume_runtime::program::Program;
-use mokume_tests::llama::STORIES;
+use mokume_tests::llama::{STORIES, windows};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -38,15 +37,6 @@ fn llama() -> Module {
     let mut module = onnx::import_bytes(STORIES.model().encode_to_vec().into(), None).unwrap_or_else(|report| panic!("{report}"));
     rewrite(&mut module, &compile::pipeline(None, Some("float")).unwrap().to_string(), vec![], None);
     module
-}
-
-fn windows(count: usize) -> Vec<Named> {
-    let token = |window: usize, at: usize| ((window * 7919 + at * 104_729 + at * at * 31) % 512) as i64;
-    let window = |i: usize| {
-        let tokens: Vec<i64> = (0..20 + i).map(|at| token(i, at)).collect();
-        vec![("input_ids".to_string(), Constant::i64s(&[1, tokens.len()], &tokens))]
-    };
-    (0..count).map(window).collect()
 }
 
 /// Layers of a pipeline, and what it says: remarks and notes.

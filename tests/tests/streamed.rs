@@ -23,7 +23,7 @@ use mokume_passes::quantize::stream::cuts::cuts;
 use mokume_passes::quantize::stream::streams::Streams;
 use mokume_runtime::convert::to_constant;
 use mokume_runtime::tensor::Tensor;
-use mokume_tests::llama::STORIES;
+use mokume_tests::llama::{STORIES, windows};
 use mokume_tests::models::{Model, home, models};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
@@ -54,16 +54,6 @@ fn llama() -> Module {
 fn canonical(mut module: Module) -> Module {
     run(&mut module, &compile::pipeline(None, Some("float")).unwrap().to_string(), &Setting::default()).unwrap();
     module
-}
-
-/// Token windows of different lengths.
-fn windows(count: usize) -> Vec<Named> {
-    let token = |window: usize, at: usize| ((window * 7919 + at * 104_729 + at * at * 31) % 512) as i64;
-    let window = |i: usize| {
-        let tokens: Vec<i64> = (0..20 + i).map(|at| token(i, at)).collect();
-        vec![("input_ids".to_string(), Constant::i64s(&[1, tokens.len()], &tokens))]
-    };
-    (0..count).map(window).collect()
 }
 
 /// What a pipeline is given beside the module.

@@ -111,17 +111,7 @@ mod tests {
 
     #[test]
     fn unpacking_is_chosen_but_for_few_bits_on_both_sides() {
-        let product = |w_bits, a_bits| BitProduct {
-            w_bits,
-            a_bits,
-            a_signed: true,
-            shift: 0,
-            w_zero: false,
-            a_center: false,
-            a_blocks: false,
-            block: None,
-        };
-        let chosen = |w, a, level, rows| Cost::of(&product(w, a), level, rows).strategy();
+        let chosen = |w, a, level, rows| Cost::of(&BitProduct::signed(w, a, None), level, rows).strategy();
         for (w, a, strategy) in [
             (1, 8, Strategy::Unpack),
             (1, 6, Strategy::Unpack),

@@ -219,7 +219,7 @@ impl Quantize {
         rounders: &[Box<dyn Rounder>],
         cx: &mut PassContext<'_>,
     ) -> Result<Widths, PassError> {
-        let own: Vec<Site> = sites.iter().filter(|(function, _)| *function == module.entry).map(|(_, site)| *site).collect();
+        let own = own(sites, module.entry);
         let first = rounders.first().map_or(&Nearest {} as &dyn Rounder, |rounder| &**rounder);
         let scout = first.scout();
         let request = Request {

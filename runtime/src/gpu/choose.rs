@@ -113,7 +113,7 @@ mod tests {
     const LLAMA: [(usize, usize); 3] = [(4096, 4096), (11008, 4096), (4096, 11008)];
 
     fn product(w_bits: u8, a_bits: u8, block: Option<u32>) -> BitProduct {
-        BitProduct { w_bits, a_bits, a_signed: true, shift: 0, w_zero: a_bits.is_multiple_of(2), a_center: false, a_blocks: false, block }
+        BitProduct { w_zero: a_bits.is_multiple_of(2), ..BitProduct::signed(w_bits, a_bits, block) }
     }
 
     fn by_cost(arch: Arch, product: &BitProduct, size: (usize, usize), m: usize) -> Choice {

@@ -12,9 +12,11 @@ use crate::gpu::quantize::{QuantizeArgs, QuantizeSpec, RangeSpec, Source};
 use crate::gpu::spec::{FinishSpec, Layout, MatmulSpec};
 use crate::gpu::tuning::Tuning;
 use crate::ops::OpError;
+use crate::ops::bit::{conv_activation, matmul_activation};
+use crate::ops::quantize::Activation;
 use mokume_ir::graph::{Graph, Module, Node};
 use mokume_ir::op::{ActScale, ActivationKind, BinaryKind, Epilogue, Op, UnaryKind};
-use mokume_ir::quant::{Levels, QuantType};
+use mokume_ir::quant::QuantType;
 use mokume_ir::types::Elem;
 
 /// Weights on the device.
@@ -65,8 +67,9 @@ pub(crate) fn choices(module: &Module, graph: &Graph, node: &Node, arch: Arch, t
     let (Some(quant), &[n, k]) = (constant.ty.elem.quant(), &constant.dims()[..]) else {
         return Err("its weights are no quantized matrix".into());
     };
-    let product = BitProduct::of(&quant, quantized.bits, quantized.levels).ok_or("no kernel has weights with such scales")?;
-    let product = grouped(product, quantized.group)?;
+    let product =
+        BitProduct::of(&quant, quantized.activation.bits, quantized.activation.levels).ok_or("no kernel has weights with such scales")?;
+    let product = grouped(product, quantized.activation.group)?;
     Ok(CLASSES.map(|class| choose(arch, &product, (n, k), class, ending(quantized.epilogue).0, tuning)))
 }
 
@@ -82,13 +85,7 @@ fn grouped(product: BitProduct, group: Option<u32>) -> std::result::Result<BitPr
 /// How a product quantizes what it multiplies, and what follows.
 #[derive(Clone, Copy)]
 pub(crate) struct Quantized<'o> {
-    pub(crate) bits: u8,
-    pub(crate) levels: Levels,
-    pub(crate) scale: ActScale,
-    /// Elements of a row that share a scale; none is all.
-    pub(crate) group: Option<u32>,
-    static_scale: f32,
-    static_zero: i64,
+    pub(crate) activation: Activation,
     pub(crate) epilogue: &'o [Epilogue],
 }
 
@@ -96,30 +93,15 @@ impl<'o> Quantized<'o> {
     /// What the op says; none when it is no product.
     pub(crate) fn of(op: &'o Op) -> Option<Self> {
         match op {
-            Op::BitMatmul(op) => Some(Quantized {
-                bits: op.a_bits,
-                levels: op.a_levels,
-                scale: op.a_scale,
-                group: op.a_group,
-                static_scale: op.static_scale,
-                static_zero: op.static_zero,
-                epilogue: &op.epilogue,
-            }),
-            Op::BitConv(op) => Some(Quantized {
-                bits: op.a_bits,
-                levels: op.a_levels,
-                scale: op.a_scale,
-                group: None,
-                static_scale: op.static_scale,
-                static_zero: op.static_zero,
-                epilogue: &op.epilogue,
-            }),
+            Op::BitMatmul(op) => Some(Quantized { activation: matmul_activation(op), epilogue: &op.epilogue }),
+            Op::BitConv(op) => Some(Quantized { activation: conv_activation(op).ok()?, epilogue: &op.epilogue }),
             _ => None,
         }
     }
     /// The kernel that quantizes rows for a product.
     fn packer(&self, matmul: &MatmulSpec, rows: &Rows) -> QuantizeSpec {
-        QuantizeSpec::of(matmul, rows.source, self.levels, self.scale != ActScale::Row).with_group(self.group)
+        let Activation { levels, scale, group, .. } = self.activation;
+        QuantizeSpec::of(matmul, rows.source, levels, scale != ActScale::Row).with_group(group)
     }
 }
 
@@ -131,8 +113,8 @@ pub(crate) fn kernels(op: &Quantized<'_>, rows: &Rows, choices: &Choices) -> Vec
         kernels.extend(choice.finish().map(Kernel::Finish));
         kernels.push(Kernel::Quantize(op.packer(&choice.spec, rows)));
     }
-    if op.scale == ActScale::Tensor {
-        kernels.push(Kernel::Range(RangeSpec { bits: op.bits, levels: op.levels }));
+    if op.activation.scale == ActScale::Tensor {
+        kernels.push(Kernel::Range(RangeSpec { bits: op.activation.bits, levels: op.activation.levels }));
     }
     if let Some(rest) = rest(op.epilogue) {
         kernels.extend([true, false].map(|flat| Kernel::Map(rest.with_form(flat))));
@@ -297,7 +279,7 @@ pub(super) fn quantized(
     cx: &mut Cx<'_>,
 ) -> Result<Packed> {
     let spec = op.packer(matmul, how);
-    let (step, offset) = (ByteCode::of(op.levels, op.bits).step, weights.quant.levels.affine(weights.quant.bits).1);
+    let (step, offset) = (ByteCode::of(op.activation.levels, op.activation.bits).step, weights.quant.levels.affine(weights.quant.bits).1);
     let factor = if matmul.w_zero { step } else { step.wrapping_mul(offset) };
     if let Some(packed) = cx.packed.as_ref().filter(|packed| packed.is_of(&spec, factor, how.epsilon, source)) {
         return Ok(packed.clone());
@@ -335,15 +317,16 @@ pub(super) fn quantized(
 
 /// Scale and zero point, where they are not found row by row.
 fn given(op: &Quantized<'_>, x: &DeviceTensor, cx: &mut Cx<'_>) -> Result<Option<DeviceTensor>> {
-    if op.scale == ActScale::Row {
+    if op.activation.scale == ActScale::Row {
         return Ok(None);
     }
     let given = cx.alloc(&[8], Elem::U8)?;
-    if op.scale == ActScale::Static {
-        let zero = i32::try_from(op.static_zero).map_err(|_| OpError::operands(format!("a zero point of {}", op.static_zero)))?;
-        cx.device.write(given.address(), &[op.static_scale.to_le_bytes(), zero.to_le_bytes()].concat())?;
+    if op.activation.scale == ActScale::Static {
+        let zero = i32::try_from(op.activation.static_zero)
+            .map_err(|_| OpError::operands(format!("a zero point of {}", op.activation.static_zero)))?;
+        cx.device.write(given.address(), &[op.activation.static_scale.to_le_bytes(), zero.to_le_bytes()].concat())?;
     } else {
-        let spec = RangeSpec { bits: op.bits, levels: op.levels };
+        let spec = RangeSpec { bits: op.activation.bits, levels: op.activation.levels };
         cx.launch_shared(Kernel::Range(spec), [1, 1, 1], RangeSpec::THREADS, 0, &RangeSpec::words(x.address(), given.address(), x.len()))?;
     }
     Ok(Some(given))
