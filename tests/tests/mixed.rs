@@ -19,7 +19,7 @@ use mokume_passes::pass::{PassContext, Quiet};
 use mokume_passes::pipeline::Pipeline;
 use mokume_passes::quantize::mixed::backward::weigh;
 use mokume_passes::quantize::mixed::loss::Loss;
-use mokume_passes::quantize::mixed::table::Table;
+use mokume_passes::quantize::mixed::table::{Table, Ways};
 use mokume_passes::quantize::round::Rounding;
 use mokume_passes::quantize::rounder::{Format, Nearest};
 use mokume_passes::quantize::sites::{self, Site};
@@ -94,16 +94,8 @@ fn expected_losses_are_those_that_are_measured() {
     let weighings = weigh(&module, &sites, &samples, &loss, &EXECUTOR, &mut |_| {}).unwrap();
     let rounding = Rounding { bits: 3, levels: Levels::Odd, search: true, half_scales: true };
     let formats = [Format { rounding, group: 32 }];
-    let table = Table {
-        module: &module,
-        sites: &sites,
-        weighings: Some(&weighings),
-        formats: &formats,
-        rounder: &Nearest {},
-        samples: &samples,
-        executor: &EXECUTOR,
-    };
-    let expected = table.losses(&mut |_, _| {}).unwrap();
+    let table = Table { module: &module, sites: &sites, weighings: Some(&weighings), samples: &samples, executor: &EXECUTOR };
+    let expected = table.losses(&Ways { formats: &formats, rounder: &Nearest {} }, &mut |_, _| {}).unwrap();
     let name = |site: &Site| module.main()[site.node].loc.first().unwrap().to_string();
     let (mut sums, mut ratios) = ((0.0, 0.0), vec![]);
     for (site, expected) in sites.iter().zip(&expected) {
@@ -200,6 +192,26 @@ fn a_perplexity_is_reached_with_few_bits() {
     assert!(bits[0] > bits[1], "{bits:?}");
 }
 
+/// What few bits of activations are expected to cost is about what they do, and those that cost most get more bits.
+#[test]
+fn activations_that_lose_most_get_more_bits() {
+    const FEW: &str = "quantize{w=8,a=3,embedding=false,skip_head=true";
+    let (module, samples) = (llama(), windows(8));
+    let found = |options: &str| {
+        let mut copy = module.clone();
+        let (_, remarks) = rewrite(&mut copy, &format!("{FEW}{options}}}"), samples.clone(), None);
+        (divergence(&module, &copy, &samples), remarks, print(&copy))
+    };
+    let (few, ..) = found("");
+    let (all, remarks, text) = found(",a_escape=1");
+    assert!(all < few / 100.0 && !text.contains("quant<3, "), "{all} of {few}");
+    let note = remarks.iter().find(|remark| remark.contains("a_escape=1: ")).unwrap();
+    let costs: Vec<f64> = note.split([' ', ';']).filter_map(|word| word.parse().ok()).collect();
+    assert!((0.5..2.0).contains(&(costs[costs.len() - 1] / few)), "{note}: it is {few}");
+    let (some, remarks, text) = found(",a_escape=0.3");
+    assert!(some < 0.6 * few && text.contains("quant<3, ") && text.contains("quant<8, unsigned"), "{some} of {few}: {remarks:?}");
+}
+
 /// A checkpoint in memory that counts what is asked of it.
 #[derive(Default)]
 struct Shelf(Mutex<BTreeMap<String, Vec<u8>>>);
@@ -239,6 +251,8 @@ fn what_cannot_be_is_said() {
     };
     let uncalibrated = error("quantize{budget=3}", vec![]);
     assert!(uncalibrated.contains("needs calibration data for budget=3"), "{uncalibrated}");
+    let uncalibrated = error("quantize{a=4,a_escape=0.1}", vec![]);
+    assert!(uncalibrated.contains("needs calibration data for a_escape=0.1"), "{uncalibrated}");
     let little = error("quantize{budget=2,group=32,a_levels=signed}", windows(2));
     assert!(little.contains("cannot keep budget=2") && little.contains("weights take 2."), "{little}");
     let both = error("quantize{budget=3,target_ppl=9}", windows(1));

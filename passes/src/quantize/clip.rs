@@ -2,8 +2,12 @@
 //!
 //! The tails of activations are long: with few bits it is better to cut off a few large numbers than to have few levels for all others.
 
+use super::calibrate::Ranges;
+use super::mixed::stored::Activations;
 use super::round::Rounding;
+use mokume_ir::ids::{FuncId, ValueId};
 use rayon::prelude::*;
+use std::collections::HashMap;
 
 /// Parts of the full range that are tried: each is so much of the one before it.
 const STEP: f32 = 0.93;
@@ -12,8 +16,15 @@ const STEPS: i32 = 40;
 /// How often both ends are looked at.
 const ROUNDS: usize = 2;
 
+/// Shrinks ranges to where the squared error of the numbers seen is least.
+pub fn clip(activations: &Activations, ranges: &mut Ranges, numbers: &HashMap<(FuncId, ValueId), Vec<f32>>) {
+    for (key, range) in ranges {
+        numbers.get(key).into_iter().for_each(|seen| *range = clipped(&activations.rounding(), *range, seen));
+    }
+}
+
 /// The part of `low ..= high` whose levels are nearest to `seen`.
-pub fn clipped(rounding: &Rounding, (low, high): (f32, f32), seen: &[f32]) -> (f32, f32) {
+fn clipped(rounding: &Rounding, (low, high): (f32, f32), seen: &[f32]) -> (f32, f32) {
     let error = |low: f32, high: f32| {
         let grid = rounding.spanning((low, high), 1.0);
         let sums: Vec<f64> = seen.par_chunks(CHUNK).map(|chunk| f64::from(rounding.squared_error(chunk, grid))).collect();

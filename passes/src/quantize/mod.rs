@@ -8,6 +8,8 @@ pub mod epilogue;
 pub mod fuse;
 pub mod keep;
 pub mod mixed;
+mod plan;
+mod product;
 pub mod quantize_state;
 pub mod round;
 pub mod rounder;

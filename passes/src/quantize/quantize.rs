@@ -13,34 +13,30 @@
 //!             calibration data per convolution. Enables `fuse`.
 
 use super::calibrate::{self, Ranges, Seen};
-use super::clip::clipped;
+use super::clip::clip;
 use super::embedding;
 use super::keep::{Sites, Trial};
+use super::mixed::escape::Escape;
 use super::mixed::plan::{Goal, Plan as Widths, Request, SAMPLES, nats, spread};
-use super::mixed::stored::{Activations, stored_bits};
 use super::mixed::width::Width;
-use super::round::Rounding;
-use super::rounder::{Format, Nearest, Rounder};
+use super::plan::{Plan, WIDE};
+use super::product::{nearest_weight, product, shifted};
+use super::rounder::{Nearest, Rounder};
 use super::sites::{self, Miss, Site, WeightKey};
 use super::stream::outcome::Outcome;
-use super::stream::{self, Job, Planned};
+use super::stream::{self, Job};
 use super::tied::{self, Fate, Ties};
-use super::weights::{self, Matrix};
 use crate::canonicalize::dce::release_constants;
-use crate::canonicalize::movement::reshape_to;
 use crate::pass::{Pass, PassContext, PassError};
-use crate::query::{self, callees_first};
+use crate::query::callees_first;
 use crate::term::{self, Term, apply};
 use mokume_ir::constant::Constant;
 use mokume_ir::diag::Diagnostic;
-use mokume_ir::dim::Dim;
 use mokume_ir::edit::Editor;
 use mokume_ir::graph::Module;
 use mokume_ir::ids::{FuncId, NodeId, ValueId};
-use mokume_ir::op::{BinaryKind, Dequantize, Matmul, Op, Quantize as QuantizeOp, Transpose};
 use mokume_ir::order::order;
-use mokume_ir::quant::{Granularity, Levels, QuantType, common_block};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 options! {
     /// Round-to-nearest quantization.
@@ -76,6 +72,8 @@ options! {
         embedding: bool = true,
         /// least bits of a product's weight whose codes serve the embedding with the same table too; 9 is never
         tied: u8 = 4,
+        /// part of the multiplications whose activations get 8 bits instead of `a`: where few bits lose most, by calibration data; 0 is none
+        a_escape: f64 = 0.0,
         /// use the calibration data, if there is any
         calib: bool = true,
         /// lowest cosine of an output on the calibration data, for which the convolutions that lose most stay float; 0 is off
@@ -116,6 +114,9 @@ impl Pass for Quantize {
         }
         let rounders = self.rounders(cx)?;
         let ranges = self.calibrate(module, &plan, &mut sites, cx)?;
+        if self.a_escape > 0.0 {
+            plan.escaped = self.escaped(module, &plan, &sites, cx)?;
+        }
         if let Some(goal) = self.goal()? {
             plan.widths = self.mixed(module, goal, &plan, &sites, &rounders, cx)?;
         }
@@ -139,6 +140,11 @@ impl Pass for Quantize {
     }
 }
 
+fn uncalibrated(what: String, instead: &str) -> Diagnostic {
+    let error = Diagnostic::input("quantize::uncalibrated", format!("pass `quantize` needs calibration data for {what}"));
+    error.help(format!("give data with --calib FILE, or choose {instead}, which needs none"))
+}
+
 /// The sites of a function.
 fn own(sites: &Sites, function: FuncId) -> Vec<Site> {
     sites.iter().filter(|(owner, _)| *owner == function).map(|(_, site)| *site).collect()
@@ -150,49 +156,7 @@ type Done = HashMap<WeightKey, Constant>;
 /// Numbers of every tensor by which ranges are chosen.
 const NUMBERS: usize = 8192;
 
-/// The options in the words of the IR.
-struct Plan {
-    weights: Rounding,
-    activations: Option<Activations>,
-    group: usize,
-    /// What weights have instead of `weights`.
-    widths: Widths,
-}
-
-impl Plan {
-    /// What the weight of a product will look like.
-    fn planned(&self, site: &Site) -> Planned {
-        self.widths.get(&site.key()).copied().unwrap_or_else(|| {
-            let format = Format { rounding: self.weights, group: self.group };
-            Planned { format, stored: stored_bits(site, &format, self.activations) as f64 / site.elements(), predicted: None }
-        })
-    }
-}
-
 impl Quantize {
-    fn plan(&self) -> Result<Plan, PassError> {
-        let levels = if self.symmetric { level_option("levels", &self.levels)? } else { Levels::Unsigned };
-        check_bits("w", self.w, levels)?;
-        let a_levels = level_option("a_levels", &self.a_levels)?;
-        let activations = (self.a < 16).then_some(Activations { bits: self.a, levels: a_levels, group: self.a_group });
-        if activations.is_some() {
-            check_bits("a", self.a, a_levels)?;
-            self.check_groups()?;
-        }
-        let weights = Rounding { bits: self.w, levels, search: self.search && self.w < 8, half_scales: self.group > 0 };
-        Ok(Plan { weights, activations, group: self.group, widths: Widths::new() })
-    }
-
-    /// What widths by weight are to reach, if they are asked for.
-    fn goal(&self) -> Result<Option<Goal>, PassError> {
-        match (self.budget > 0.0, self.target_ppl > 0.0) {
-            (true, true) => Err(Diagnostic::input("quantize::goal", "pass `quantize` takes either budget or target_ppl").into()),
-            (true, false) => Ok(Some(Goal::Bits(self.budget))),
-            (false, true) => Ok(Some(Goal::Perplexity(self.target_ppl))),
-            (false, false) => Ok(None),
-        }
-    }
-
     /// Remarks what became of the perplexity.
     fn check_perplexity(&self, module: &Module, cx: &mut PassContext<'_>) -> Result<(), PassError> {
         let found = nats(module, &spread(&cx.calibration, SAMPLES), cx.executor)?.exp();
@@ -200,13 +164,15 @@ impl Quantize {
         Ok(())
     }
 
-    /// The formats among which weights choose.
-    fn formats(&self, plan: &Plan) -> Result<Vec<Format>, PassError> {
-        let rounding = |width: &Width| -> Result<Rounding, PassError> {
-            let rounding = width.rounding(plan.weights)?;
-            Ok(Rounding { search: self.search && rounding.bits < 8, ..rounding })
-        };
-        self.widths.iter().map(|width| Ok(Format { rounding: rounding(width)?, group: self.group })).collect()
+    /// The activations of the entry function that get more bits than others.
+    fn escaped(&self, module: &Module, plan: &Plan, sites: &Sites, cx: &mut PassContext<'_>) -> Result<HashSet<ValueId>, PassError> {
+        if cx.calibration.is_empty() {
+            return Err(uncalibrated(format!("a_escape={}", self.a_escape), "a=8").into());
+        }
+        let matmuls: Vec<Site> = own(sites, module.entry).into_iter().filter(|site| !site.conv).collect();
+        let activations = |site: &Site| plan.quantized(site, None);
+        let options = serde_json::to_string(&Quantize { a_escape: 0.0, ..self.clone() }).unwrap_or_default();
+        Escape { module, sites: &matmuls, activations: &activations, options }.choose(self.a_escape, cx)
     }
 
     /// A width for every weight of the entry function.
@@ -230,16 +196,6 @@ impl Quantize {
             options: serde_json::to_string(&Quantize { budget: 0.0, target_ppl: 0.0, ..self.clone() }).unwrap_or_default(),
         };
         request.plan(module, &own, cx)
-    }
-
-    /// Groups of activations are multiples or parts of those of weights.
-    fn check_groups(&self) -> Result<(), PassError> {
-        let [activations, weights] = [("a_group", self.a_group), ("group", self.group)].map(|(option, size)| match u32::try_from(size) {
-            Ok(size) => Ok((size > 0).then_some(size)),
-            Err(_) => Err(format!("{option}={size} is too large")),
-        });
-        let fits = activations.and_then(|activations| common_block(activations, weights?));
-        fits.map(drop).map_err(|why| Diagnostic::input("quantize::groups", format!("pass `quantize`: {why}")).into())
     }
 
     /// What can be quantized, in canonical order; remarks about what cannot.
@@ -274,7 +230,8 @@ impl Quantize {
         }
         let largest = |bits: u8| (1u64 << bits.min(8)) - 1;
         let widest = if self.budget > 0.0 || self.target_ppl > 0.0 { 8 } else { self.w };
-        if self.a < 16 && site.cols as u64 * largest(widest) * largest(self.a) > i32::MAX as u64 {
+        let activations = if self.a_escape > 0.0 { WIDE.max(self.a) } else { self.a };
+        if self.a < 16 && site.cols as u64 * largest(widest) * largest(activations) > i32::MAX as u64 {
             return Err(Miss::Skip(format!("sums of {} products may not fit into 32 bits", site.cols)));
         }
         Ok(site)
@@ -294,7 +251,7 @@ impl Quantize {
         let kept = if self.a_search { NUMBERS } else { 0 };
         let Seen { mut ranges, numbers, ran } = calibrate::watch(module, &convs, &cx.calibration, kept, cx.executor)?;
         if self.a_search {
-            clip(plan, &mut ranges, &numbers);
+            plan.activations.iter().for_each(|activations| clip(activations, &mut ranges, &numbers));
         }
         for (function, site) in convs.iter().filter(|(function, site)| site.is_pooled(&module[*function])) {
             ranges.remove(&(*function, site.x));
@@ -345,10 +302,6 @@ impl Quantize {
         if !cx.calibration.is_empty() {
             return Ok(rounders);
         }
-        let uncalibrated = |what: String, instead: &str| {
-            let error = Diagnostic::input("quantize::uncalibrated", format!("pass `quantize` needs calibration data for {what}"));
-            error.help(format!("give data with --calib FILE, or choose {instead}, which needs none"))
-        };
         match self.goal()? {
             Some(goal) => return Err(uncalibrated(goal.to_string(), "w=BITS").into()),
             None if rounders.is_empty() => return Ok(rounders),
@@ -376,12 +329,12 @@ impl Quantize {
         }
         *sites = others;
         let own: Vec<Site> = own.into_iter().map(|(_, site)| site).collect();
-        let activations = |site: &Site| self.activations(plan, site, ranges.get(&(entry, site.x)).copied());
+        let activations = |site: &Site| plan.quantized(site, ranges.get(&(entry, site.x)).copied());
         let job = Job {
             sites: &own,
             rounders,
             planned: &|site| plan.planned(site),
-            options: format!("{} {:?}", serde_json::to_string(self).unwrap_or_default(), planned(&own, plan)),
+            options: format!("{} {:?}", serde_json::to_string(self).unwrap_or_default(), plan.own_formats(&own)),
             activations: &activations,
             place: &|editor, site, outcome| self.place(editor, plan, site, outcome, ranges),
         };
@@ -389,17 +342,13 @@ impl Quantize {
     }
 
     fn place(&self, editor: &mut Editor<'_>, plan: &Plan, site: &Site, outcome: &Outcome, ranges: &Ranges) -> Result<(), PassError> {
-        let range = ranges.get(&(editor.function(), site.x)).copied();
-        let product = product(editor, site, outcome.weight.clone(), plan, range);
+        let x = plan.quantized(site, ranges.get(&(editor.function(), site.x)).copied());
+        let product = product(editor, site, outcome.weight.clone(), x);
         let product = match &outcome.bias {
             Some(bias) => shifted(editor, site, product, bias),
             None => product,
         };
         Ok(term::replace(editor, site.node, product)?)
-    }
-
-    fn activations(&self, plan: &Plan, site: &Site, range: Option<(f32, f32)>) -> Option<Term> {
-        plan.activations.map(|how| quantized(site, how, range))
     }
 
     fn edit(
@@ -423,9 +372,9 @@ impl Quantize {
 
     /// Rounds one site.
     fn round(&self, editor: &mut Editor<'_>, plan: &Plan, site: &Site, ranges: &Ranges, done: &mut Done) -> Result<(), PassError> {
-        let weight = done.entry(site.key()).or_insert_with(|| quantize_weight(editor, site, plan.planned(site).format)).clone();
-        let range = ranges.get(&(editor.function(), site.x)).copied();
-        let product = product(editor, site, weight, plan, range);
+        let weight = done.entry(site.key()).or_insert_with(|| nearest_weight(editor, site, plan.planned(site).format)).clone();
+        let x = plan.quantized(site, ranges.get(&(editor.function(), site.x)).copied());
+        let product = product(editor, site, weight, x);
         Ok(term::replace(editor, site.node, product)?)
     }
 
@@ -465,114 +414,4 @@ impl Quantize {
             None => embedding::find(editor, id),
         }
     }
-}
-
-/// The formats of weights that have a width of their own.
-fn planned(sites: &[Site], plan: &Plan) -> Vec<Format> {
-    sites.iter().filter_map(|site| Some(plan.widths.get(&site.key())?.format)).collect()
-}
-
-fn level_option(option: &str, name: &str) -> Result<Levels, PassError> {
-    let names = || Levels::ALL.map(Levels::name).join(", ");
-    Levels::from_name(name).ok_or_else(|| {
-        let error = Diagnostic::input("quantize::levels", format!("option `{option}` of pass `quantize` does not know `{name}`"));
-        error.help(format!("levels are {}", names())).into()
-    })
-}
-
-fn check_bits(option: &str, bits: u8, levels: Levels) -> Result<(), PassError> {
-    let ty = QuantType { bits, levels, granularity: Granularity::Tensor, zero_point: false };
-    if ty.is_valid() {
-        return Ok(());
-    }
-    let needs = match levels {
-        Levels::Five => "3 bits",
-        Levels::Ternary => "2 bits",
-        _ => "1 to 8 bits",
-    };
-    let message = format!("pass `quantize` cannot take {option}={bits}: {} levels need {needs}", levels.name());
-    Err(Diagnostic::input("quantize::bits", message).into())
-}
-
-fn quantize_weight(editor: &Editor<'_>, site: &Site, Format { rounding, group }: Format) -> Constant {
-    let constant = &editor.module().constants[site.weight];
-    weights::quantize(Matrix { constant, rows: site.rows, cols: site.cols, taps: site.taps, transposed: site.transposed }, rounding, group)
-}
-
-/// The product on dequantized operands.
-fn product(editor: &Editor<'_>, site: &Site, weight: Constant, plan: &Plan, range: Option<(f32, f32)>) -> Term {
-    let node = &editor[site.node];
-    let x = match plan.activations {
-        Some(how) => quantized(site, how, range),
-        None => site.x.into(),
-    };
-    let weight = apply(Dequantize {}, [Term::Const(weight)]);
-    if !site.conv {
-        return apply(Matmul { transpose_a: false, transpose_b: true }, [x, weight]);
-    }
-    let bias = node.inputs[2..].iter().map(|&bias| Term::Value(bias));
-    apply(node.op.clone(), [x, filters(editor, site, weight)].into_iter().chain(bias))
-}
-
-/// Shrinks ranges to where the squared error of the numbers seen is least.
-fn clip(plan: &Plan, ranges: &mut Ranges, numbers: &HashMap<(FuncId, ValueId), Vec<f32>>) {
-    let Some(activations) = &plan.activations else { return };
-    let rounding = Rounding { bits: activations.bits, levels: activations.levels, search: false, half_scales: false };
-    for (key, range) in ranges {
-        numbers.get(key).into_iter().for_each(|seen| *range = clipped(&rounding, *range, seen));
-    }
-}
-
-/// The product with a number added to every output channel.
-fn shifted(editor: &Editor<'_>, site: &Site, product: Term, bias: &[f32]) -> Term {
-    let own = editor[site.node].inputs.get(2).map(|&own| query::constant(editor, own).and_then(Constant::to_f32s));
-    match (product, own) {
-        (Term::Apply(op @ Op::Conv(_), mut operands), None) => {
-            operands.push(Constant::f32s(&[bias.len()], bias).into());
-            Term::Apply(op, operands)
-        }
-        (Term::Apply(op @ Op::Conv(_), mut operands), Some(Some(own))) => {
-            let sum: Vec<f32> = own.iter().zip(bias).map(|(own, bias)| own + bias).collect();
-            operands[2] = Constant::f32s(&[sum.len()], &sum).into();
-            Term::Apply(op, operands)
-        }
-        (product, _) => apply(Op::Binary(BinaryKind::Add), [product, Constant::f32s(&added(editor, site, bias), bias).into()]),
-    }
-}
-
-/// The sizes of a number per output channel.
-fn added(editor: &Editor<'_>, site: &Site, bias: &[f32]) -> Vec<usize> {
-    let spatial = if site.conv { editor.ty(site.x).dims().map_or(0, |dims| dims.len().saturating_sub(2)) } else { 0 };
-    [bias.len()].into_iter().chain(std::iter::repeat_n(1, spatial)).collect()
-}
-
-/// Rows of taps and channels as the weights of the convolution: channels, then kernel axes.
-fn filters(editor: &Editor<'_>, site: &Site, weight: Term) -> Term {
-    let mut dims: Vec<Dim> = editor.ty(editor[site.node].inputs[1]).dims().unwrap_or_default().to_vec();
-    if site.taps == 1 {
-        return reshape_to(weight, &dims);
-    }
-    dims[1..].rotate_left(1);
-    let last = dims.len() as i64 - 1;
-    let perm = [0, last].into_iter().chain(1..last).collect();
-    apply(Transpose { perm }, [reshape_to(weight, &dims)])
-}
-
-/// The activations of a site, rounded.
-fn quantized(site: &Site, Activations { bits, levels, group }: Activations, range: Option<(f32, f32)>) -> Term {
-    let granularity = match group {
-        _ if site.conv => Granularity::Tensor,
-        size if size == 0 || size >= site.cols => Granularity::Row,
-        size => Granularity::RowBlock(size as u32),
-    };
-    let to = QuantType { bits, levels, granularity, zero_point: levels == Levels::Unsigned };
-    let mut operands = vec![Term::Value(site.x)];
-    if let Some((low, high)) = range {
-        let grid = Rounding { bits, levels, search: false, half_scales: false }.quantize(&[low, high], &mut [0; 2]);
-        operands.push(Constant::f32s(&[], &[grid.scale]).into());
-        if to.zero_point {
-            operands.push(Constant::new(&[], mokume_ir::types::Elem::I32, grid.zero_point.to_le_bytes().to_vec().into()).into());
-        }
-    }
-    apply(Dequantize {}, [apply(Op::from(QuantizeOp { to }), operands)])
 }

@@ -8,6 +8,8 @@
 //!    a quick rounder, and δ² follows from the moments.
 //! 3. `allocate`: of all ways to give every weight a width, the one with the least sum of losses that fits.
 //!
+//! `escape` does the same for activations: rounding them moves output o by (W δ)_o.
+//!
 //! Without gradients (an op without a rule, sizes that are known only when the model runs) every product counts alike: its squared error
 //! over its squared outputs.
 //!
@@ -16,6 +18,8 @@
 
 pub mod allocate;
 pub mod backward;
+pub mod escape;
+mod kept;
 pub mod loss;
 pub mod plan;
 pub mod stored;

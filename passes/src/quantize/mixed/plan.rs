@@ -2,9 +2,11 @@
 
 use super::allocate::{Allocation, Choice};
 use super::backward::weigh;
+use super::kept::Kept;
 use super::loss::{LOGITS, Loss, TOKENS, surprise};
 use super::stored::{Activations, stored_bits};
-use super::table::Table;
+use super::table::{Table, Ways};
+use super::weighing::Weighing;
 use super::width;
 use crate::executor::{Executor, Named};
 use crate::pass::{PassContext, PassError};
@@ -97,41 +99,17 @@ impl Request<'_> {
     /// What every width of every product costs, from the checkpoint if it is there.
     fn losses(&self, module: &Module, sites: &[Site], samples: &[Named], cx: &mut PassContext<'_>) -> Result<Vec<Vec<f64>>, PassError> {
         let name = format!("{}-widths", saved::key(module, &self.options, samples));
-        let kept = cx.checkpoint.map(|checkpoint| checkpoint.load(&name)).transpose()?.flatten();
-        if let Some(Kept { losses, remark }) = kept.and_then(|data| Kept::read(&data, sites.len(), self.formats.len())) {
-            self.say(module, sites, &remark, cx);
-            return Ok(losses);
-        }
-        let (losses, remark) = self.measure(module, sites, samples, cx)?;
-        let kept = Kept { losses, remark };
-        cx.checkpoint.map_or(Ok(()), |checkpoint| checkpoint.store(&name, &kept.write()))?;
+        let kept = Kept::get(&name, (sites.len(), self.formats.len()), cx, |cx| self.measure(module, sites, samples, cx))?;
         self.say(module, sites, &kept.remark, cx);
         Ok(kept.losses)
     }
 
-    fn measure(
-        &self,
-        module: &Module,
-        sites: &[Site],
-        samples: &[Named],
-        cx: &mut PassContext<'_>,
-    ) -> Result<(Vec<Vec<f64>>, String), PassError> {
-        let (executor, total) = (cx.executor, samples.len());
-        let weighed = match Loss::of(module.main()) {
-            None => Err("it has no output of f32".to_string()),
-            Some(loss) => {
-                let mut progress = |done| cx.progress(done, 2 * total);
-                weigh(module, sites, samples, &loss, executor, &mut progress).map(|weighings| (weighings, loss.unit()))
-            }
-        };
-        let weighings = weighed.as_ref().ok().map(|(weighings, _)| &weighings[..]);
-        let table = Table { module, sites, weighings, formats: &self.formats, rounder: self.rounder, samples, executor };
-        let losses = table.losses(&mut |done, groups| cx.progress(groups + done, 2 * groups))?;
-        let remark = match weighed {
-            Ok((_, unit)) => format!("losses are {unit}, to second order"),
-            Err(why) => format!("every product counts alike, by its squared error over its squared outputs; no gradients: {why}"),
-        };
-        Ok((losses, remark))
+    fn measure(&self, module: &Module, sites: &[Site], samples: &[Named], cx: &mut PassContext<'_>) -> Result<Kept, PassError> {
+        let (weighings, remark) = weighed(module, sites, samples, cx);
+        let table = Table { module, sites, weighings: weighings.as_deref(), samples, executor: cx.executor };
+        let ways = Ways { formats: &self.formats, rounder: self.rounder };
+        let losses = table.losses(&ways, &mut |done, groups| cx.progress(groups + done, 2 * groups))?;
+        Ok(Kept { losses, remark })
     }
 
     fn items(&self, sites: &[Site], losses: &[Vec<f64>]) -> Vec<Item> {
@@ -233,26 +211,19 @@ pub fn nats(module: &Module, samples: &[Named], executor: &dyn Executor) -> Resu
     Ok(sum / (count.max(1) as f64))
 }
 
-/// Losses as a checkpoint keeps them: bit by bit.
-struct Kept {
-    losses: Vec<Vec<f64>>,
-    remark: String,
-}
-
-impl Kept {
-    fn write(&self) -> Vec<u8> {
-        let bits: Vec<Vec<u64>> = self.losses.iter().map(|losses| losses.iter().map(|loss| loss.to_bits()).collect()).collect();
-        let body = serde_json::to_vec(&(bits, &self.remark)).unwrap_or_default();
-        [blake3::hash(&body).as_bytes(), &body[..]].concat()
-    }
-    /// None when the data is damaged or of another shape.
-    fn read(data: &[u8], sites: usize, formats: usize) -> Option<Self> {
-        let (hash, body) = data.split_first_chunk::<32>()?;
-        (blake3::hash(body).as_bytes() == hash).then_some(())?;
-        let (bits, remark): (Vec<Vec<u64>>, String) = serde_json::from_slice(body).ok()?;
-        let fits = bits.len() == sites && bits.iter().all(|losses| losses.len() == formats);
-        let losses = bits.into_iter().map(|losses| losses.into_iter().map(f64::from_bits).collect()).collect();
-        fits.then_some(Kept { losses, remark })
+/// How much errors of every product count, if that can be known, and what losses are then.
+pub(super) fn weighed(module: &Module, sites: &[Site], samples: &[Named], cx: &mut PassContext<'_>) -> (Option<Vec<Weighing>>, String) {
+    let (executor, total) = (cx.executor, samples.len());
+    let found = match Loss::of(module.main()) {
+        None => Err("it has no output of f32".to_string()),
+        Some(loss) => {
+            let mut progress = |done| cx.progress(done, 2 * total);
+            weigh(module, sites, samples, &loss, executor, &mut progress).map(|weighings| (weighings, loss.unit()))
+        }
+    };
+    match found {
+        Ok((weighings, unit)) => (Some(weighings), format!("losses are {unit}, to second order")),
+        Err(why) => (None, format!("every product counts alike, by its squared error over its squared outputs; no gradients: {why}")),
     }
 }
 
@@ -273,16 +244,5 @@ mod tests {
         assert_eq!(names(4), "0 5 10 15");
         assert_eq!(names(30).split(' ').count(), 20);
         assert!(spread(&[], 4).is_empty());
-    }
-
-    #[test]
-    fn what_is_kept_comes_back() {
-        let kept = Kept { losses: vec![vec![0.1, f64::MIN_POSITIVE], vec![3e300, 0.0]], remark: "so".into() };
-        let mut data = kept.write();
-        let read = Kept::read(&data, 2, 2).unwrap();
-        assert_eq!((read.losses, read.remark), (kept.losses, kept.remark));
-        assert!(Kept::read(&data, 2, 3).is_none() && Kept::read(&data[..20], 2, 2).is_none());
-        data[50] ^= 1;
-        assert!(Kept::read(&data, 2, 2).is_none());
     }
 }

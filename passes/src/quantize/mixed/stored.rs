@@ -1,5 +1,6 @@
 //! What an artifact holds of a quantized weight.
 
+use crate::quantize::round::Rounding;
 use crate::quantize::rounder::Format;
 use crate::quantize::sites::Site;
 use mokume_ir::quant::Levels;
@@ -20,6 +21,13 @@ pub struct Activations {
     pub levels: Levels,
     /// Elements of a row of a matmul that share a scale; 0 is all.
     pub group: usize,
+}
+
+impl Activations {
+    /// The levels without a range.
+    pub fn rounding(&self) -> Rounding {
+        Rounding { bits: self.bits, levels: self.levels, search: false, half_scales: false }
+    }
 }
 
 /// Bits of the weight of a product with everything that belongs to it.

@@ -145,7 +145,7 @@ impl Work<'_> {
 }
 
 /// The number that a term is, in `executor`'s arithmetic.
-fn evaluate(term: &Term, x: &Constant, executor: &dyn Executor) -> Result<Constant, String> {
+pub(super) fn evaluate(term: &Term, x: &Constant, executor: &dyn Executor) -> Result<Constant, String> {
     match term {
         Term::Value(_) => Ok(x.clone()),
         Term::Const(constant) => Ok(constant.clone()),

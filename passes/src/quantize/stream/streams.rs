@@ -5,7 +5,7 @@
 use super::cuts::Cuts;
 use super::segment::{port, segment};
 use crate::executor::{Executor, Named};
-use mokume_ir::constant::{Constant, packed_bytes};
+use mokume_ir::constant::{Constant, QuantData, packed_bytes};
 use mokume_ir::dim::Symbol;
 use mokume_ir::graph::Module;
 use mokume_ir::ids::ValueId;
@@ -109,9 +109,10 @@ pub fn inputs(module: &Module, sample: &Named) -> Result<Values, String> {
         let mut pairs = sizes.flat_map(|(dims, sizes)| dims.iter().zip(sizes));
         pairs.find(|(dim, _)| dim.as_symbol() == Some(symbol)).map(|(_, size)| size as i64)
     };
-    let value = |index: usize| match given(index) {
-        Some(tensor) => Some(tensor.clone()),
-        None => empty_state(module, index, &size_of),
+    // Data that was gathered before a pass declared state may have it, empty, in the type that it had then.
+    let value = |index: usize| match empty_state(module, index, &size_of) {
+        Some(state) => given(index).filter(|tensor| tensor.byte_len() > 0).cloned().or(Some(state)),
+        None => given(index).cloned(),
     };
     let ports = main.inputs().iter().enumerate();
     let found =
@@ -129,6 +130,37 @@ fn empty_state(module: &Module, index: usize, size_of: &dyn Fn(&Symbol) -> Optio
         _ => usize::try_from(dim.eval(size_of)?).ok(),
     });
     let sizes = sizes.collect::<Option<Vec<usize>>>()?;
-    let bytes = packed_bytes(&sizes, ty.elem).filter(|_| !matches!(ty.elem, Elem::String | Elem::Quant(_)))?;
-    Some(Constant::new(&sizes, ty.elem, vec![0u8; bytes].into()))
+    let codes = ty.elem.quant().map(|_| QuantData { scales: vec![].into(), zero_points: vec![].into() });
+    let bytes = packed_bytes(&sizes, ty.elem).filter(|&bytes| ty.elem != Elem::String && (codes.is_none() || bytes == 0))?;
+    Some(Constant::with_quant(&sizes, ty.elem, vec![0u8; bytes].into(), codes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mokume_ir::text;
+
+    const STATEFUL: &str = "module \"m\"
+
+graph @f0 \"main\"(%0 \"x\": tensor<b x 1 x s x 4 x f32>, %1 \"past\": tensor<b x 1 x t x 4 x !quant<4, unsigned, row, zero_point>>) -> (\"y\", \"present\")
+  state(\"past\" <- \"present\" axis 2) {
+  %2 = quantize %0 {to = !quant<4, unsigned, row, zero_point>} : tensor<b x 1 x s x 4 x !quant<4, unsigned, row, zero_point>>
+  %3 = concat %1, %2 {axis = 2} : tensor<b x 1 x s + t x 4 x !quant<4, unsigned, row, zero_point>>
+  %4 = dequantize %3 : tensor<b x 1 x s + t x 4 x f32>
+  return %4, %3
+}
+";
+
+    #[test]
+    fn states_begin_empty_in_the_type_that_they_have_now() {
+        let module = text::parse(STATEFUL, &text::no_data).unwrap_or_else(|report| panic!("{report}"));
+        let past = module.main().inputs()[1].value;
+        let x = ("x".to_string(), Constant::f32s(&[1, 1, 2, 4], &[0.0; 8]));
+        let float = ("past".to_string(), Constant::f32s(&[1, 1, 0, 4], &[]));
+        for sample in [vec![x.clone()], vec![x, float]] {
+            let state = &inputs(&module, &sample).unwrap()[&past];
+            assert_eq!((state.dims(), state.ty.elem), (vec![1, 1, 0, 4], module.main().ty(past).elem().unwrap()));
+        }
+        assert!(inputs(&module, &vec![]).unwrap_err().contains("no input \"x\""));
+    }
 }
