@@ -62,6 +62,11 @@ impl Pipeline {
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
+    /// How many passes come before the first that rounds to few bits.
+    pub fn exact_steps(&self) -> usize {
+        let rounds = |step: &Step| registry::find(&step.name).is_some_and(Row::rounds);
+        self.steps.iter().position(rounds).unwrap_or(self.steps.len())
+    }
     /// The passes from number `index` on.
     pub fn from_step(&self, index: usize) -> Pipeline {
         Pipeline { steps: self.steps[index.min(self.steps.len())..].to_vec() }

@@ -32,6 +32,26 @@ macro_rules! language {
     };
 }
 
+/// Any network: rotated or smoothed where that can be, so that no channel is much larger than the others.
+macro_rules! any {
+    ($smooth:expr, $quantize:expr) => {
+        concat!(canonical!(), ",center-norm,fold-norm,rotate,smooth,", $smooth, ",", $quantize, ",cse,fuse,dce")
+    };
+}
+
+/// Products as they are to be, but for the first and the last, where few bits lose most.
+macro_rules! ends {
+    ($widths:expr, $ranges:expr) => {
+        concat!(
+            "quantize{",
+            $widths,
+            ",skip_ends=true,",
+            $ranges,
+            ",rounder=auto,bias=true},quantize{w=8,a=8,calib=false,rounder=auto,bias=true}"
+        )
+    };
+}
+
 presets! {
     "float", "no loss: the canonical form", canonical!();
     "llm-float", "language model with keys and values kept in the runtime, no loss", concat!(canonical!(), ",declare-state");
@@ -44,10 +64,12 @@ presets! {
     "llm-rtn-w8a8", "language model, smoothed, 8 bits, without calibration data: to compare with", concat!(canonical!(), ",smooth,declare-state,quantize{w=8,a=8,a_levels=signed},fuse,dce");
     "llm-rtn-w4a8", "the same, 4-bit weights in blocks of 32", concat!(canonical!(), ",declare-state,quantize{w=4,a=8,group=32,a_levels=signed},fuse,dce");
     "llm-rtn-w2a8", "the same, 2-bit weights without zero in blocks of 64, the head as llm-rtn-w4a8", concat!(canonical!(), ",declare-state,quantize{w=2,a=8,group=64,levels=odd,a_levels=signed,skip=[\"*lm_head*\"]},quantize{w=4,a=8,group=32,a_levels=signed},fuse,dce");
-    "w8a8", "8-bit weights and activations", concat!(canonical!(), ",smooth,quantize{w=8,a=8,keep=0.998},fuse,dce");
-    "w4a8", "4-bit weights in blocks of 32, 8-bit activations", concat!(canonical!(), ",quantize{w=4,a=8,group=32},fuse,dce");
-    "w4a4", "4-bit weights in blocks of 32, 4-bit activations", concat!(canonical!(), ",quantize{w=4,a=4,group=32},fuse,dce");
-    "w2a8", "2-bit weights without zero in blocks of 32, 8-bit activations", concat!(canonical!(), ",quantize{w=2,a=8,group=32,levels=odd},fuse,dce");
+    "w8a8", "8-bit weights and activations; with calibration data what loses most stays float", any!("smooth-conv", "quantize{w=8,a=8,calib=false,keep=0.998,rounder=auto,bias=true}");
+    "w6a6", "6-bit weights in blocks of 32 and 6-bit activations, the first and the last product at 8 bits", any!("smooth-conv{alpha=0.75}", ends!("w=6,a=6,group=32", "a_search=true"));
+    "w4a8", "4-bit weights in blocks of 32 and 8-bit activations, ends as w6a6", any!("smooth-conv", ends!("w=4,a=8,group=32", "calib=false"));
+    "w4a4", "4-bit weights and activations in blocks of 32, ends as w6a6", any!("smooth-conv{alpha=0.75}", ends!("w=4,a=4,group=32,a_group=32", "a_search=true"));
+    "w3a8", "3-bit weights in blocks of 32 and 8-bit activations, ends as w6a6", any!("smooth-conv", ends!("w=3,a=8,group=32", "calib=false"));
+    "w2a8", "2-bit weights without zero in blocks of 32 and 8-bit activations, ends as w6a6", any!("smooth-conv", ends!("w=2,a=8,group=32,levels=odd", "calib=false"));
 }
 
 /// The preset called `name`.

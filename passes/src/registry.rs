@@ -15,6 +15,9 @@ pub struct Row {
     defaults: fn() -> Value,
 }
 
+/// Passes that round numbers to few bits; all others compute what the model did.
+const ROUNDING: &[&str] = &["abq", "quantize", "quantize-state"];
+
 /// One option of a pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptionHelp {
@@ -32,6 +35,10 @@ impl Row {
         let defaults = (self.defaults)();
         let help = |&(name, doc)| OptionHelp { name, doc, default: defaults[name].clone() };
         self.docs.iter().map(help).collect()
+    }
+    /// Whether it rounds numbers to few bits.
+    pub fn rounds(&self) -> bool {
+        ROUNDING.contains(&self.name)
     }
     /// The pass with `options`, an object of options that differ from the defaults.
     ///

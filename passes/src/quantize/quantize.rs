@@ -23,6 +23,7 @@ use super::plan::{Plan, WIDE};
 use super::product::{nearest_weight, product, shifted};
 use super::rounder::{Nearest, Rounder};
 use super::sites::{self, Miss, Site, WeightKey};
+use super::stream::named::{self, AUTO};
 use super::stream::outcome::Outcome;
 use super::stream::{self, Job};
 use super::tied::{self, Fate, Ties};
@@ -74,7 +75,7 @@ options! {
         tied: u8 = 4,
         /// part of the multiplications whose activations get 8 bits instead of `a`: where few bits lose most, by calibration data; 0 is none
         a_escape: f64 = 0.0,
-        /// use the calibration data, if there is any
+        /// ranges of what convolutions read are those of the calibration data, if there is any; else found at run time
         calib: bool = true,
         /// lowest cosine of an output on the calibration data, for which the convolutions that lose most stay float; 0 is off
         keep: f64 = 0.0,
@@ -86,7 +87,8 @@ options! {
         target_ppl: f64 = 0.0,
         /// widths that weights may have with `budget` or `target_ppl`: bits, with `levels`; or odd2, signed3, unsigned4, five, ternary
         widths: Vec<Width> = Width::list("ternary odd2 five odd3 4 5 6 8"),
-        /// how codes are chosen: nearest; or with calibration data measured, descent, gptq, soft; auto is soft, or without data nearest
+        /// how codes are chosen: nearest; or with calibration data measured, descent, gptq, soft; auto is soft, or measured
+        /// where that does better on what is held out; without data nearest
         rounder: String = "nearest".to_string(),
         /// rounders with calibration data may also aim at the outputs of the float model; what does better on held-out samples is taken
         retarget: bool = true,
@@ -245,11 +247,15 @@ impl Quantize {
     /// Ranges of the activations of convolutions. Convolutions that should stay float leave `sites`.
     fn calibrate(&self, module: &Module, plan: &Plan, sites: &mut Sites, cx: &mut PassContext<'_>) -> Result<Ranges, PassError> {
         let convs: Sites = sites.iter().filter(|(_, site)| site.conv).copied().collect();
-        if !self.calib || cx.calibration.is_empty() || plan.activations.is_none() || convs.is_empty() {
+        let used = self.calib || self.keep > 0.0;
+        if !used || cx.calibration.is_empty() || plan.activations.is_none() || convs.is_empty() {
             return Ok(Ranges::new());
         }
         let kept = if self.a_search { NUMBERS } else { 0 };
         let Seen { mut ranges, numbers, ran } = calibrate::watch(module, &convs, &cx.calibration, kept, cx.executor)?;
+        if !self.calib {
+            ranges.clear();
+        }
         if self.a_search {
             plan.activations.iter().for_each(|activations| clip(activations, &mut ranges, &numbers));
         }
@@ -298,14 +304,14 @@ impl Quantize {
 
     /// The ways to round that need calibration data, if the option asks for any.
     fn rounders(&self, cx: &mut PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
-        let rounders = stream::named::rounders(&self.rounder, self.retarget, self.refits, self.bias)?;
+        let rounders = named::rounders(&self.rounder, self.retarget, self.refits, self.bias)?;
         if !cx.calibration.is_empty() {
             return Ok(rounders);
         }
         match self.goal()? {
             Some(goal) => return Err(uncalibrated(goal.to_string(), "w=BITS").into()),
             None if rounders.is_empty() => return Ok(rounders),
-            None if self.rounder != "auto" => return Err(uncalibrated(format!("rounder={}", self.rounder), "rounder=nearest").into()),
+            None if self.rounder != AUTO => return Err(uncalibrated(format!("rounder={}", self.rounder), "rounder=nearest").into()),
             None => {}
         }
         cx.note("without calibration data every weight is rounded to the nearest level; --calib FILE loses less");

@@ -69,7 +69,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     let start = Instant::now();
     let mut module = source::open_graph(&args.model)?;
     let nodes_before = module.main().node_count();
-    let report = rewrite(&mut module, &pipeline, &args.pipeline, talk)?;
+    let mut exact = None;
+    let mut keep = |module: &Module| exact = judge.as_ref().map(|_| module.clone());
+    let report = rewrite(&mut module, &pipeline, &args.pipeline, talk, &mut keep)?;
     talk.say(format!("lowering {} nodes", module.main().node_count()));
     let nodes_after = module.main().node_count();
     let Written { bytes: bytes_out, choices, device } = compile::write_artifact(module, &target, &args.output)?;
@@ -87,8 +89,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
         device,
     };
     explain(&report, &args.pipeline, talk);
-    if let Some(judge) = judge {
-        judge.write(args, &compiled, report, talk)?;
+    if let Some((judge, exact)) = judge.zip(exact) {
+        judge.write(args, exact, &compiled, report, talk)?;
     }
     talk.result(&compiled, summary(&compiled, &args.output));
     Ok(())
@@ -100,7 +102,7 @@ pub fn use_threads(talk: &Talk) {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(talk.thread_count()).build_global();
 }
 
-/// Runs the pipeline with progress on stderr.
+/// Runs the pipeline with progress on stderr. `exact` sees the module before the first pass that rounds.
 ///
 /// Errors  as [`pipelines::apply`].
 pub fn rewrite(
@@ -108,6 +110,7 @@ pub fn rewrite(
     pipeline: &mokume_passes::pipeline::Pipeline,
     args: &PipelineArgs,
     talk: &Talk,
+    exact: &mut dyn FnMut(&Module),
 ) -> Result<PipelineReport, Report> {
     let options = PipelineOptions {
         calibration: args.calibration.spec(),
@@ -116,12 +119,13 @@ pub fn rewrite(
         edit_limit: args.stop_after_edit,
         checkpoint: args.checkpoint.clone(),
     };
-    pipelines::apply_watched(module, pipeline, &options, &mut Steps { talk, pass: String::new(), shown: None })
+    pipelines::apply_watched(module, pipeline, &options, &mut Steps { talk, exact, pass: String::new(), shown: None })
 }
 
 /// One progress bar per pass; without a terminal one line per pass.
 struct Steps<'a> {
     talk: &'a Talk,
+    exact: &'a mut dyn FnMut(&Module),
     pass: String,
     shown: Option<(crate::cli::talk::Progress, usize)>,
 }
@@ -139,6 +143,9 @@ impl pipelines::Progress for Steps<'_> {
     }
     fn note(&mut self, pass: &str, text: &str) {
         self.talk.say(format!("note: {pass}: {text}"));
+    }
+    fn exact(&mut self, module: &Module) {
+        (self.exact)(module);
     }
     fn layer(&mut self, layer: &LayerReport) {
         match &self.shown {

@@ -9,6 +9,7 @@ use crate::driver::tokens::Part;
 use crate::driver::weights::weights;
 use crate::report::compiled;
 use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::graph::Module;
 use mokume_passes::manager::PipelineReport;
 use mokume_runtime::file;
 use std::path::{Path, PathBuf};
@@ -59,8 +60,11 @@ impl ReportArgs {
 
 impl Judge {
     /// Runs the model and the artifact, and writes the page.
-    pub(super) fn write(&self, args: &Args, compiled: &Compiled, report: PipelineReport, talk: &Talk) -> Result<(), Report> {
-        let both = Both::open(&args.model, &args.output, talk.thread_count())?;
+    ///
+    /// `exact` is the module before the first pass that rounds: layers are compared with its layers, whose channels may be scaled or
+    /// rotated.
+    pub(super) fn write(&self, args: &Args, exact: Module, compiled: &Compiled, report: PipelineReport, talk: &Talk) -> Result<(), Report> {
+        let both = Both::open(&args.model, exact, &args.output, talk.thread_count())?;
         let compared = both.differences(&args.pipeline.calibration.spec());
         let (differences, sample) = match compared {
             Ok((differences, sample)) => (Ok(differences), sample),

@@ -32,7 +32,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<(), Report> {
     }
     let pipeline = compile::pipeline(args.pipeline.pipeline.as_deref(), args.pipeline.preset.as_deref())?;
     let mut module = source::open_graph(&args.model)?;
-    let report = rewrite(&mut module, &pipeline, &args.pipeline, talk)?;
+    let report = rewrite(&mut module, &pipeline, &args.pipeline, talk, &mut |_| {})?;
     explain(&report, &args.pipeline, talk);
     if args.output != Path::new("-") {
         return source::write_text(&module, &args.output);

@@ -38,6 +38,8 @@ pub trait Progress {
     fn note(&mut self, pass: &str, text: &str);
     /// A layer is rounded.
     fn layer(&mut self, layer: &LayerReport);
+    /// The module before the first pass that rounds to few bits: it still computes what the model does.
+    fn exact(&mut self, module: &Module);
 }
 
 /// Tells a closure of (pass, done, total) the steps.
@@ -49,6 +51,7 @@ impl Progress for Steps<'_> {
     }
     fn note(&mut self, _pass: &str, _text: &str) {}
     fn layer(&mut self, _layer: &LayerReport) {}
+    fn exact(&mut self, _module: &Module) {}
 }
 
 /// Runs `pipeline` on `module`. `progress` is told (pass, done, total) during long passes.
@@ -64,7 +67,7 @@ pub fn apply(
     apply_watched(module, pipeline, options, &mut Steps(progress))
 }
 
-/// As [`apply`], telling also of layers.
+/// As [`apply`], telling all that can be told.
 ///
 /// Errors  as [`apply`].
 pub fn apply_watched(
@@ -76,7 +79,11 @@ pub fn apply_watched(
     let calibration = options.calibration.sets(module)?;
     let checkpoint = options.checkpoint.clone().map(Folder::open).transpose()?;
     let executor = RuntimeExecutor::default();
-    let mut watch = Watch { dump: options.dump.as_deref(), last: String::new(), failure: None, progress };
+    let exact = pipeline.exact_steps();
+    if exact == 0 {
+        progress.exact(module);
+    }
+    let mut watch = Watch { dump: options.dump.as_deref(), exact, last: String::new(), failure: None, progress };
     let mut cx = PassContext::new(&executor, &mut watch);
     cx.calibration = calibration;
     cx.verify_each = options.verify_each;
@@ -91,9 +98,11 @@ pub fn apply_watched(
     }
 }
 
-/// Dumps the graph after every pass that changed it, numbered.
+/// Dumps the graph after every pass that changed it, numbered, and tells of what passes do.
 struct Watch<'a> {
     dump: Option<&'a Path>,
+    /// Passes before the first that rounds.
+    exact: usize,
     last: String,
     failure: Option<Report>,
     progress: &'a mut dyn Progress,
@@ -110,6 +119,9 @@ impl Observer for Watch<'_> {
         self.progress.layer(layer);
     }
     fn after_pass(&mut self, index: usize, pass: &str, module: &Module) {
+        if index + 1 == self.exact {
+            self.progress.exact(module);
+        }
         let Some(folder) = self.dump else { return };
         let printed = text::print(module);
         if printed == self.last {

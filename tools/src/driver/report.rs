@@ -10,6 +10,7 @@ use crate::driver::inputs::{self, InputSpec};
 use crate::driver::layers::{self, Run};
 use crate::driver::tokens::{self, Bos, Part};
 use mokume_ir::diag::{Diagnostic, Report};
+use mokume_ir::graph::Module;
 use mokume_runtime::convert;
 use mokume_runtime::program::Program;
 use mokume_runtime::session::{Session, SessionOptions};
@@ -50,6 +51,8 @@ impl TextSpec {
 pub struct Both {
     /// As it was given, in canonical form.
     pub model: Arc<Program>,
+    /// As it was just before it was rounded: it computes the same, with other channels within.
+    pub exact: Arc<Program>,
     /// The artifact.
     pub artifact: Arc<Program>,
     /// Threads of sessions.
@@ -57,12 +60,12 @@ pub struct Both {
 }
 
 impl Both {
-    /// Opens both.
+    /// Opens both; `exact` is the model just before it was rounded.
     ///
     /// Errors  when one cannot be read.
-    pub fn open(model: &Path, artifact: &Path, threads: usize) -> Result<Self, Report> {
+    pub fn open(model: &Path, exact: Module, artifact: &Path, threads: usize) -> Result<Self, Report> {
         let open = |path: &Path| compile::language_model(path).map(Arc::new);
-        Ok(Both { model: open(model)?, artifact: open(artifact)?, threads })
+        Ok(Both { model: open(model)?, exact: Arc::new(Program::interpret(exact)), artifact: open(artifact)?, threads })
     }
     /// Of both on the same windows.
     ///
@@ -70,14 +73,14 @@ impl Both {
     pub fn perplexity(&self, evaluator: &PerplexityOf, done: &mut dyn FnMut()) -> Result<[Perplexity; 2], Report> {
         Ok([evaluator.evaluate(self.session(&self.model)?, done)?, evaluator.evaluate(self.session(&self.artifact)?, done)?])
     }
-    /// Every layer on the first calibration data, or on random inputs where there are none; and what they were.
+    /// Every layer, rounded and not, on the first calibration data, or on random inputs where there are none; and what they were.
     ///
     /// Errors  when the two take different inputs or a run fails.
     pub fn differences(&self, calibration: &Calibration) -> Result<(Vec<Difference>, String), Report> {
         let one =
             Calibration { samples: calibration.samples.map(|_| 1), window: calibration.window.min(COMPARED_TOKENS), ..calibration.clone() };
-        let (expected, given) = (first_of(&one, &self.model)?, first_of(&one, &self.artifact)?);
-        let (mut reference, mut candidate) = (self.session(&self.model)?, self.session(&self.artifact)?);
+        let (expected, given) = (first_of(&one, &self.exact)?, first_of(&one, &self.artifact)?);
+        let (mut reference, mut candidate) = (self.session(&self.exact)?, self.session(&self.artifact)?);
         let (expected, given, sample) = match (expected, given) {
             (Some(expected), Some(given)) => (expected, given, "the first calibration data"),
             _ => {

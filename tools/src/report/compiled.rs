@@ -105,7 +105,7 @@ impl Compiled {
         page.note(&format!("Biases, norms and other constants: {}. Kernels: {}.", bytes(rest), self.kernels.join("; ")));
     }
     fn add_differences(&self, page: &mut Page) {
-        let about = "Squared error of a layer's output over the squared output of the float model, with the errors of all layers before it";
+        let about = "Squared error of a layer's output over the squared output before rounding, with the errors of all layers before it";
         page.section("Error of every layer", &format!("{about}; on {}.", self.sample));
         let differences = match &self.differences {
             Ok(differences) => differences,

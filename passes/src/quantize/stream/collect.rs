@@ -2,7 +2,7 @@
 
 use super::cuts::Group;
 use super::streams::Streams;
-use super::{evaluate, is_held_out};
+use super::{evaluate, first_held_out};
 use crate::executor::Executor;
 use crate::pass::PassError;
 use crate::quantize::calibrate::failed;
@@ -18,9 +18,9 @@ const ROWS: usize = 512;
 
 /// Moments of one part of the channels.
 pub struct Split {
-    /// Of the samples that ways to round are tried on.
+    /// Of what ways to round are tried on.
     pub train: Moments,
-    /// Of those held out, by which ways are judged; none when there are too few.
+    /// Of what is held out, by which ways are judged; none when there is too little.
     pub heldout: Option<Moments>,
     /// Of all samples, where some are held out: the way that was chosen rounds for them.
     pub all: Option<Moments>,
@@ -38,8 +38,7 @@ pub fn collect(
 ) -> Result<Vec<Split>, PassError> {
     let (site, samples) = (&group.sites[0], streams.samples());
     let cols = site.cols;
-    let holds_out = (0..samples).any(|sample| is_held_out(sample, samples));
-    let empty = || Split { train: Moments::new(cols, true), heldout: holds_out.then(|| Moments::new(cols, true)), all: None };
+    let empty = || Split { train: Moments::new(cols, true), heldout: Some(Moments::new(cols, true)), all: None };
     let mut splits: Vec<Split> = (0..group.view.parts()).map(|_| empty()).collect();
     let term = activations(site);
     let fixed = exact.main().constant(group.x).map(|id| &exact.constants[id]);
@@ -54,11 +53,14 @@ pub fn collect(
             return Err(failed(format!("the activations of {} are no f32 rows of {cols}", exact.main()[site.node])).into());
         };
         for ((split, float), read) in splits.iter_mut().zip(float).zip(read) {
-            let held = if is_held_out(sample, samples) { split.heldout.as_mut() } else { None };
-            add(held.unwrap_or(&mut split.train), &read, &float).map_err(|why| why.at(exact.main()[site.node].loc.to_string()))?;
+            let held = first_held_out(sample, samples, read.len() / cols) * cols;
+            let added = add(&mut split.train, &read[..held], &float[..held]);
+            let added = added.and_then(|()| split.heldout.iter_mut().try_for_each(|heldout| add(heldout, &read[held..], &float[held..])));
+            added.map_err(|why| why.at(exact.main()[site.node].loc.to_string()))?;
         }
     }
     for split in &mut splits {
+        split.heldout = split.heldout.take().filter(|heldout| heldout.tokens > 0.0);
         split.all = split.heldout.as_ref().map(|heldout| split.train.clone().plus(heldout));
     }
     Ok(splits)

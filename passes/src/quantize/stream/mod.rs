@@ -5,7 +5,7 @@
 //! taken in both, a rounder chooses codes for the group's weights, and both go on, one through the float products and the other
 //! through the rounded ones. So every product is rounded for the inputs that it will see, errors of all earlier ones included.
 //!
-//! Every fourth sample is held out at first: of several rounders the one whose weights do best there is taken, product by product,
+//! Every fourth sample, or of less than four the last quarter of each, is held out at first: of several rounders the one whose weights do best there is taken, product by product,
 //! and rounds for all samples.
 //!
 //! Memory  two sets of live values at one cut for all samples, beside one part of the model and the moments of one group.
@@ -157,9 +157,21 @@ pub(super) fn evaluate(term: &Term, x: &Constant, executor: &dyn Executor) -> Re
     }
 }
 
+/// Of so many samples one is held out; where there are fewer, the last of so many parts of each.
+const HELD_OUT: usize = 4;
+
 /// Whether a sample is held out, of so many.
 pub(super) fn is_held_out(sample: usize, samples: usize) -> bool {
-    samples >= 4 && sample % 4 == 3
+    samples >= HELD_OUT && sample % HELD_OUT == HELD_OUT - 1
+}
+
+/// The first of `rows` rows of a sample that are held out.
+fn first_held_out(sample: usize, samples: usize, rows: usize) -> usize {
+    match samples {
+        0..HELD_OUT => rows - rows / HELD_OUT,
+        _ if is_held_out(sample, samples) => 0,
+        _ => rows,
+    }
 }
 
 /// Named tensors of every sample.

@@ -3,10 +3,13 @@
 use crate::quantize::rounder::{Method, Nearest, Recipe, Rounder, Soft};
 use mokume_ir::diag::{Diagnostic, nearest};
 
+/// What suits the calibration data: soft rounding, or the nearest levels for products where that does better on what is held out.
+pub const AUTO: &str = "auto";
+
 /// Every name, and how codes are chosen.
 const NAMES: &[(&str, Option<Method>)] = &[
     ("nearest", None),
-    ("auto", Some(Method::Soft(Soft::DEFAULT))),
+    (AUTO, Some(Method::Soft(Soft::DEFAULT))),
     ("measured", Some(Method::Nearest)),
     ("descent", Some(Method::Descent)),
     ("gptq", Some(Method::Gptq)),
@@ -19,12 +22,13 @@ const NAMES: &[(&str, Option<Method>)] = &[
 ///
 /// Errors  `quantize::rounder` when there is no such name.
 pub fn rounders(name: &str, retarget: bool, refits: usize, bias: bool) -> Result<Vec<Box<dyn Rounder>>, Diagnostic> {
-    match NAMES.iter().find(|row| row.0 == name).ok_or_else(|| unknown(name))?.1 {
-        None => Ok(vec![]),
-        Some(Method::Nearest) if !bias => Ok(vec![Box::new(Nearest {})]),
-        Some(Method::Nearest) => Ok(ways(Method::Nearest, false, 0, bias)),
-        Some(method) => Ok(ways(method, retarget, refits, bias)),
-    }
+    let measured = || if bias { ways(Method::Nearest, false, 0, bias) } else { vec![Box::new(Nearest {}) as Box<dyn Rounder>] };
+    Ok(match NAMES.iter().find(|row| row.0 == name).ok_or_else(|| unknown(name))?.1 {
+        None => vec![],
+        Some(Method::Nearest) => measured(),
+        Some(method) if name == AUTO => ways(method, retarget, refits, bias).into_iter().chain(measured()).collect(),
+        Some(method) => ways(method, retarget, refits, bias),
+    })
 }
 
 fn ways(method: Method, retarget: bool, refits: usize, bias: bool) -> Vec<Box<dyn Rounder>> {
