@@ -304,7 +304,7 @@ impl Quantize {
 
     /// The ways to round that need calibration data, if the option asks for any.
     fn rounders(&self, cx: &mut PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
-        let rounders = named::rounders(&self.rounder, self.retarget, self.refits, self.bias)?;
+        let rounders = named::rounders(&self.rounder, (self.w, cx.calibration.len()), self.retarget, self.refits, self.bias)?;
         if !cx.calibration.is_empty() {
             return Ok(rounders);
         }

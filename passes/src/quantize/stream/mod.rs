@@ -158,7 +158,7 @@ pub(super) fn evaluate(term: &Term, x: &Constant, executor: &dyn Executor) -> Re
 }
 
 /// Of so many samples one is held out; where there are fewer, the last of so many parts of each.
-const HELD_OUT: usize = 4;
+pub(super) const HELD_OUT: usize = 4;
 
 /// Whether a sample is held out, of so many.
 pub(super) fn is_held_out(sample: usize, samples: usize) -> bool {
