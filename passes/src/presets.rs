@@ -32,10 +32,11 @@ macro_rules! language {
     };
 }
 
-/// Any network: rotated or smoothed where that can be, so that no channel is much larger than the others.
+/// Any network: rotated or smoothed where that can be, so that no channel is much larger than the others. Only rotations that go into
+/// weights: the others take longer than the products of small networks win.
 macro_rules! any {
     ($smooth:expr, $quantize:expr) => {
-        concat!(canonical!(), ",center-norm,fold-norm,rotate,smooth,", $smooth, ",", $quantize, ",cse,fuse,dce")
+        concat!(canonical!(), ",center-norm,fold-norm,rotate{r4=false},smooth,", $smooth, ",", $quantize, ",cse,fuse,dce")
     };
 }
 

@@ -43,6 +43,10 @@ options! {
     }
 }
 
+/// The least factor: small channels are enlarged by no more than that, and by no more than there are samples, as what was small in few of them
+/// may be large elsewhere and then take the levels of all other channels.
+const LEAST: f32 = 0.25;
+
 /// Convolutions that read the same channels.
 struct Channels {
     x: ValueId,
@@ -67,10 +71,11 @@ impl Pass for SmoothConv {
             found.extend(channels(&Editor::new(module, function), cx).into_iter().map(|channels| (function, channels)));
         }
         let peaks = watch(module, &found, cx)?;
+        let least = LEAST.max(1.0 / cx.calibration.len() as f32);
         for (function, channels) in &found {
             let Some(peaks) = peaks.get(&(*function, channels.x)).filter(|peaks| peaks.len() == channels.count) else { continue };
             let mut editor = Editor::new(module, *function);
-            let factors = self.factors(&editor, channels, peaks);
+            let factors = self.factors(&editor, channels, peaks, least);
             let giver = giver(&editor, channels);
             if factors.iter().all(|&factor| factor == 1.0) {
                 continue;
@@ -90,12 +95,14 @@ impl Pass for SmoothConv {
 }
 
 impl SmoothConv {
-    fn factors(&self, editor: &Editor<'_>, channels: &Channels, peaks: &[f32]) -> Vec<f32> {
+    /// Factors of channels whose largest magnitudes are `peaks`, none below `least`.
+    fn factors(&self, editor: &Editor<'_>, channels: &Channels, peaks: &[f32], least: f32) -> Vec<f32> {
         let mut weights = vec![0f32; channels.count];
         for reach in channels.readers.iter().filter_map(|&id| reach(editor, &read(id))) {
             weights.iter_mut().zip(reach).for_each(|(weight, reach)| *weight = weight.max(reach));
         }
-        Smooth { alpha: self.alpha, exact: self.exact, ..Smooth::default() }.factors(peaks, &weights)
+        let factors = Smooth { alpha: self.alpha, exact: self.exact, ..Smooth::default() }.factors(peaks, &weights);
+        factors.into_iter().map(|factor| factor.max(least)).collect()
     }
 }
 
