@@ -59,6 +59,7 @@ impl Quantize {
     pub(super) fn plan(&self) -> Result<Plan, PassError> {
         let levels = if self.symmetric { level_option("levels", &self.levels)? } else { Levels::Unsigned };
         check_bits("w", self.w, levels)?;
+        check_bits("embedding_w", self.embedding_w, Levels::Signed)?;
         let a_levels = level_option("a_levels", &self.a_levels)?;
         let activations = (self.a < 16).then_some(Activations { bits: self.a, levels: a_levels, group: self.a_group });
         if activations.is_some() {

@@ -69,8 +69,10 @@ options! {
         skip_head: bool = false,
         /// sums of fewer terms stay float
         min_k: usize = 8,
-        /// large embedding tables in 8 bits
+        /// large embedding tables in few bits
         embedding: bool = true,
+        /// bits of those with codes of their own, 1 to 8; below 8 in blocks of `group`
+        embedding_w: u8 = 8,
         /// least bits of a product's weight whose codes serve the embedding with the same table too; 9 is never
         tied: u8 = 4,
         /// part of the multiplications whose activations get 8 bits instead of `a`: where few bits lose most, by calibration data; 0 is none
@@ -413,11 +415,12 @@ impl Quantize {
                 None
             }
             Some(Fate::Apart(bits)) => {
-                let why = format!("its table gets 8 bits of its own: the product with the same table has {bits}, tied={}", self.tied);
+                let own = self.embedding_w;
+                let why = format!("its table gets {own} bits of its own: the product with the same table has {bits}, tied={}", self.tied);
                 cx.remark(editor, id, why);
-                embedding::find(editor, id)
+                embedding::find(editor, id, own, self.group)
             }
-            None => embedding::find(editor, id),
+            None => embedding::find(editor, id, self.embedding_w, self.group),
         }
     }
 }
