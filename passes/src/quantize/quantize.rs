@@ -249,8 +249,7 @@ impl Quantize {
     /// Ranges of the activations of convolutions. Convolutions that should stay float leave `sites`.
     fn calibrate(&self, module: &Module, plan: &Plan, sites: &mut Sites, cx: &mut PassContext<'_>) -> Result<Ranges, PassError> {
         let convs: Sites = sites.iter().filter(|(_, site)| site.conv).copied().collect();
-        let used = self.calib || self.keep > 0.0;
-        if !used || cx.calibration.is_empty() || plan.activations.is_none() || convs.is_empty() {
+        if cx.calibration.is_empty() || plan.activations.is_none() || convs.is_empty() {
             return Ok(Ranges::new());
         }
         let kept = if self.a_search { NUMBERS } else { 0 };

@@ -4,7 +4,7 @@ use super::collect::Split;
 use super::{Job, Planned};
 use crate::layer::LayerReport;
 use crate::pass::PassError;
-use crate::quantize::rounder::{Format, Moments, Rounded, Rounder, Weight, heldout};
+use crate::quantize::rounder::{Format, Moments, Nearest, Rounded, Rounder, Weight, heldout};
 use crate::quantize::sites::Site;
 use crate::quantize::weights::{self, Matrix};
 use mokume_ir::constant::Constant;
@@ -89,7 +89,15 @@ fn name(graph: &Graph, site: &Site) -> String {
 }
 
 /// What the rounder gives for all samples that does best, or whose scout does, on those held out when it has seen only the others.
+///
+/// Where nothing could be held out, a few rows are all that is known: then the nearest levels, as every way fits those rows alone.
 fn best_of(weight: &Weight<'_>, split: &Split, job: &Job<'_>, format: &Format) -> Result<Candidate, Diagnostic> {
+    if split.heldout.is_none() {
+        let mut nearest = tried(weight, split, &Nearest {}, format)?;
+        let rows = split.train.tokens;
+        nearest.rounded.remarks.push(format!("the nearest levels: too few rows of calibration data to choose others by, {rows}"));
+        return Ok(nearest);
+    }
     let mut best: Option<(Candidate, &dyn Rounder)> = None;
     for rounder in job.rounders {
         let scout = rounder.scout();
