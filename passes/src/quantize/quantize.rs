@@ -23,9 +23,9 @@ use super::plan::{Plan, WIDE};
 use super::product::{nearest_weight, product, shifted};
 use super::rounder::{Nearest, Rounder};
 use super::sites::{self, Miss, Site, WeightKey};
-use super::stream::named::{self, AUTO};
+use super::stream::named::{AUTO, Asked};
 use super::stream::outcome::Outcome;
-use super::stream::{self, Job};
+use super::stream::{self, HELD_OUT, Job};
 use super::tied::{self, Fate, Ties};
 use crate::canonicalize::dce::release_constants;
 use crate::pass::{Pass, PassContext, PassError};
@@ -305,7 +305,10 @@ impl Quantize {
 
     /// The ways to round that need calibration data, if the option asks for any.
     fn rounders(&self, cx: &mut PassContext<'_>) -> Result<Vec<Box<dyn Rounder>>, PassError> {
-        let rounders = named::rounders(&self.rounder, (self.w, cx.calibration.len()), self.retarget, self.refits, self.bias)?;
+        // With 8 bits there is little to gain, and few samples are learnt by heart.
+        let careful = self.w >= 8 && cx.calibration.len() < HELD_OUT;
+        let asked = Asked { name: &self.rounder, careful, retarget: self.retarget, refits: self.refits, bias: self.bias };
+        let rounders = asked.rounders()?;
         if !cx.calibration.is_empty() {
             return Ok(rounders);
         }

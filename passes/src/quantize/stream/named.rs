@@ -1,11 +1,9 @@
 //! The ways to round by the name that a pipeline gives them.
 
-use super::HELD_OUT;
 use crate::quantize::rounder::{Method, Nearest, Recipe, Rounder, Soft};
 use mokume_ir::diag::{Diagnostic, nearest};
 
-/// What suits the calibration data: soft rounding, or the nearest levels for products where that does better on what is held out. Nearest
-/// levels alone where there is little to gain and little data, as rounders fit what is particular to it.
+/// What suits the calibration data: soft rounding, or the nearest levels for products where that does better on what is held out.
 pub const AUTO: &str = "auto";
 
 /// Every name, and how codes are chosen.
@@ -18,32 +16,43 @@ const NAMES: &[(&str, Option<Method>)] = &[
     ("soft", Some(Method::Soft(Soft::DEFAULT))),
 ];
 
-/// The ways to round called `name`, among which every product takes the best; none for rounding to nearest, which needs no
-/// calibration data. `auto` is careful where weights have so many `bits` and there are so few `samples` that there is more to lose than
-/// to gain. Without `retarget` none aims at the float model; scales are fitted to codes `refits`
-/// times; with `bias` the mean of every output is corrected.
-///
-/// Errors  `quantize::rounder` when there is no such name.
-pub fn rounders(
-    name: &str,
-    (bits, samples): (u8, usize),
-    retarget: bool,
-    refits: usize,
-    bias: bool,
-) -> Result<Vec<Box<dyn Rounder>>, Diagnostic> {
-    let measured = || if bias { ways(Method::Nearest, false, 0, bias) } else { vec![Box::new(Nearest {}) as Box<dyn Rounder>] };
-    Ok(match NAMES.iter().find(|row| row.0 == name).ok_or_else(|| unknown(name))?.1 {
-        None => vec![],
-        Some(Method::Nearest) => measured(),
-        Some(_) if name == AUTO && bits >= 8 && samples < HELD_OUT => measured(),
-        Some(method) if name == AUTO => ways(method, retarget, refits, bias).into_iter().chain(measured()).collect(),
-        Some(method) => ways(method, retarget, refits, bias),
-    })
+/// What a pipeline says of rounding.
+pub struct Asked<'a> {
+    /// One of the names.
+    pub name: &'a str,
+    /// There is more to lose than to gain: `auto` takes the nearest levels.
+    pub careful: bool,
+    /// Ways that aim at the float model are among those to choose from.
+    pub retarget: bool,
+    /// How often scales are fitted to codes.
+    pub refits: usize,
+    /// The mean of every output is corrected.
+    pub bias: bool,
 }
 
-fn ways(method: Method, retarget: bool, refits: usize, bias: bool) -> Vec<Box<dyn Rounder>> {
-    let ways = Recipe::ways(method).into_iter().filter(|way| retarget || !way.retarget);
-    ways.map(|way| Box::new(Recipe { refits, bias, ..way }) as Box<dyn Rounder>).collect()
+impl Asked<'_> {
+    /// The ways to round, among which every product takes the best; none for rounding to nearest, which needs no calibration data.
+    ///
+    /// Errors  `quantize::rounder` when there is no such name.
+    pub fn rounders(&self) -> Result<Vec<Box<dyn Rounder>>, Diagnostic> {
+        let method = NAMES.iter().find(|row| row.0 == self.name).ok_or_else(|| unknown(self.name))?.1;
+        Ok(match method {
+            None => vec![],
+            Some(Method::Nearest) => self.measured(),
+            Some(_) if self.name == AUTO && self.careful => self.measured(),
+            Some(method) if self.name == AUTO => self.ways(method).into_iter().chain(self.measured()).collect(),
+            Some(method) => self.ways(method),
+        })
+    }
+    fn ways(&self, method: Method) -> Vec<Box<dyn Rounder>> {
+        let ways = Recipe::ways(method).into_iter().filter(|way| self.retarget || !way.retarget);
+        ways.map(|way| Box::new(Recipe { refits: self.refits, bias: self.bias, ..way }) as Box<dyn Rounder>).collect()
+    }
+    /// The nearest levels, for scales that are best for the inputs.
+    fn measured(&self) -> Vec<Box<dyn Rounder>> {
+        let nearest = Recipe { method: Method::Nearest, refits: 0, bias: true, ..Recipe::default() };
+        if self.bias { vec![Box::new(nearest)] } else { vec![Box::new(Nearest {})] }
+    }
 }
 
 fn unknown(name: &str) -> Diagnostic {
