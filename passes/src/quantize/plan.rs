@@ -1,5 +1,6 @@
 //! The options of `quantize` in the words of the IR.
 
+use super::calibrate::Ranges;
 use super::mixed::plan::{Goal, Plan as Widths};
 use super::mixed::stored::{Activations, stored_bits};
 use super::mixed::width::Width;
@@ -12,7 +13,7 @@ use super::stream::Planned;
 use crate::pass::PassError;
 use crate::term::Term;
 use mokume_ir::diag::Diagnostic;
-use mokume_ir::ids::ValueId;
+use mokume_ir::ids::{FuncId, ValueId};
 use mokume_ir::quant::{Granularity, Levels, QuantType, common_block};
 use std::collections::HashSet;
 
@@ -27,8 +28,8 @@ pub struct Plan {
     pub activations: Option<Activations>,
     /// Weights that share a scale; 0 is one scale per output channel.
     pub group: usize,
-    /// What has more bits than `activations`.
-    pub escaped: HashSet<ValueId>,
+    /// Values that have more bits than `activations`.
+    pub escaped: HashSet<(FuncId, ValueId)>,
     /// What weights have instead of `weights`.
     pub widths: Widths,
 }
@@ -41,10 +42,11 @@ impl Plan {
             Planned { format, stored: stored_bits(site, &format, self.activations) as f64 / site.elements(), predicted: None }
         })
     }
-    /// The activations of a product: within `range` where it is known before the model runs. None where they stay float.
-    pub fn quantized(&self, site: &Site, range: Option<(f32, f32)>) -> Option<Term> {
-        let bits = if self.escaped.contains(&site.x) { WIDE } else { self.activations?.bits };
-        Some(quantized(site, Activations { bits, ..self.activations? }, range))
+    /// The activations of a product of `function`, within their range where `ranges` has one. None where they stay float.
+    pub fn quantized(&self, function: FuncId, site: &Site, ranges: &Ranges) -> Option<Term> {
+        let x = (function, site.x);
+        let bits = if self.escaped.contains(&x) { WIDE } else { self.activations?.bits };
+        Some(quantized(site, Activations { bits, ..self.activations? }, ranges.get(&x).copied()))
     }
     /// The formats of weights that have a width of their own.
     pub fn own_formats(&self, sites: &[Site]) -> Vec<Format> {

@@ -169,14 +169,21 @@ impl Quantize {
     }
 
     /// The activations of the entry function that get more bits than others.
-    fn escaped(&self, module: &Module, plan: &Plan, sites: &Sites, cx: &mut PassContext<'_>) -> Result<HashSet<ValueId>, PassError> {
+    fn escaped(
+        &self,
+        module: &Module,
+        plan: &Plan,
+        sites: &Sites,
+        cx: &mut PassContext<'_>,
+    ) -> Result<HashSet<(FuncId, ValueId)>, PassError> {
         if cx.calibration.is_empty() {
             return Err(uncalibrated(format!("a_escape={}", self.a_escape), "a=8").into());
         }
         let matmuls: Vec<Site> = own(sites, module.entry).into_iter().filter(|site| !site.conv).collect();
-        let activations = |site: &Site| plan.quantized(site, None);
+        let activations = |site: &Site| plan.quantized(module.entry, site, &Ranges::new());
         let options = serde_json::to_string(&Quantize { a_escape: 0.0, ..self.clone() }).unwrap_or_default();
-        Escape { module, sites: &matmuls, activations: &activations, options }.choose(self.a_escape, cx)
+        let values = Escape { module, sites: &matmuls, activations: &activations, options }.choose(self.a_escape, cx)?;
+        Ok(values.into_iter().map(|x| (module.entry, x)).collect())
     }
 
     /// A width for every weight of the entry function.
@@ -252,12 +259,11 @@ impl Quantize {
         if cx.calibration.is_empty() || plan.activations.is_none() || convs.is_empty() {
             return Ok(Ranges::new());
         }
-        let kept = if self.a_search { NUMBERS } else { 0 };
+        let kept = if self.calib && self.a_search { NUMBERS } else { 0 };
         let Seen { mut ranges, numbers, ran } = calibrate::watch(module, &convs, &cx.calibration, kept, cx.executor)?;
         if !self.calib {
             ranges.clear();
-        }
-        if self.a_search {
+        } else if self.a_search {
             plan.activations.iter().for_each(|activations| clip(activations, &mut ranges, &numbers));
         }
         for (function, site) in convs.iter().filter(|(function, site)| site.is_pooled(&module[*function])) {
@@ -339,7 +345,7 @@ impl Quantize {
         }
         *sites = others;
         let own: Vec<Site> = own.into_iter().map(|(_, site)| site).collect();
-        let activations = |site: &Site| plan.quantized(site, ranges.get(&(entry, site.x)).copied());
+        let activations = |site: &Site| plan.quantized(entry, site, ranges);
         let job = Job {
             sites: &own,
             rounders,
@@ -352,7 +358,7 @@ impl Quantize {
     }
 
     fn place(&self, editor: &mut Editor<'_>, plan: &Plan, site: &Site, outcome: &Outcome, ranges: &Ranges) -> Result<(), PassError> {
-        let x = plan.quantized(site, ranges.get(&(editor.function(), site.x)).copied());
+        let x = plan.quantized(editor.function(), site, ranges);
         let product = product(editor, site, outcome.weight.clone(), x);
         let product = match &outcome.bias {
             Some(bias) => shifted(editor, site, product, bias),
@@ -383,7 +389,7 @@ impl Quantize {
     /// Rounds one site.
     fn round(&self, editor: &mut Editor<'_>, plan: &Plan, site: &Site, ranges: &Ranges, done: &mut Done) -> Result<(), PassError> {
         let weight = done.entry(site.key()).or_insert_with(|| nearest_weight(editor, site, plan.planned(site).format)).clone();
-        let x = plan.quantized(site, ranges.get(&(editor.function(), site.x)).copied());
+        let x = plan.quantized(editor.function(), site, ranges);
         let product = product(editor, site, weight, x);
         Ok(term::replace(editor, site.node, product)?)
     }
