@@ -29,6 +29,8 @@ use reference::Random;
 const SHAPES: usize = 240;
 const BLOCKS: [Option<u32>; 7] = [None, Some(32), Some(128), Some(10), None, Some(64), Some(100)];
 const EPSILON: f32 = 1e-5;
+/// Part of the range of a row that its scale spans.
+const CLIP: f32 = 0.85;
 
 /// Rows to be quantized, and with what.
 struct Case {
@@ -103,6 +105,7 @@ impl Case {
             levels: self.spec.levels,
             scale: self.scale,
             group: self.spec.group,
+            clip: if self.scale == ActScale::Row { CLIP } else { 1.0 },
             static_scale: 0.037,
             static_zero: i64::from(self.spec.levels == Levels::Unsigned),
         };
@@ -170,6 +173,7 @@ fn emulated(turn: usize, case: &Case, layout: &Layout, like: &DeviceRows) -> Dev
         scales: device.alloc(like.scales.len() * 4),
         factor,
         epsilon: EPSILON,
+        clip: CLIP,
         ..QuantizeArgs::default()
     };
     let args = args.sized(layout, case.m);

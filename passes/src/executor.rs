@@ -8,6 +8,9 @@ use mokume_ir::op::Op;
 /// Named tensors: the inputs or outputs of a module.
 pub type Named = Vec<(String, Constant)>;
 
+/// From inputs of a module to its outputs.
+pub type Prepared<'e> = Box<dyn FnMut(&[(String, Constant)]) -> Result<Named, String> + 'e>;
+
 /// Evaluates ops and modules.
 pub trait Executor: Sync {
     /// The outputs of one op other than control flow.
@@ -29,11 +32,18 @@ pub trait Executor: Sync {
     fn outputs(&self, module: &Module, inputs: &[(String, Constant)]) -> Result<Named, String> {
         self.run(module, inputs, &mut |_, _, _| {})
     }
+    /// What gives the outputs of a module again and again, in memory that it keeps.
+    ///
+    /// Errors  as [`Executor::run`], some of them only for inputs.
+    fn prepare<'e>(&'e self, module: &'e Module) -> Result<Prepared<'e>, String> {
+        Ok(Box::new(move |inputs| self.outputs(module, inputs)))
+    }
     /// The outputs of a module for each of many sets of inputs.
     ///
     /// Errors  as [`Executor::run`].
     fn outputs_of_each(&self, module: &Module, samples: &[Named]) -> Result<Vec<Named>, String> {
-        samples.iter().map(|inputs| self.outputs(module, inputs)).collect()
+        let mut outputs = self.prepare(module)?;
+        samples.iter().map(|inputs| outputs(inputs)).collect()
     }
 }
 

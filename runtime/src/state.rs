@@ -112,7 +112,8 @@ pub(crate) fn append_axis(graph: &Graph, id: NodeId) -> Option<usize> {
 pub(crate) fn append_coder(graph: &Graph, id: NodeId) -> Option<NodeId> {
     append_axis(graph, id)?;
     let (coder, node) = graph.producer(graph[id].inputs[1])?;
-    let found = matches!(&node.op, Op::Quantize(op) if op.to.granularity == Granularity::Row) && node.inputs.len() == 1;
+    let found =
+        matches!(&node.op, Op::Quantize(op) if op.to.granularity == Granularity::Row && op.clip.is_none()) && node.inputs.len() == 1;
     (found && graph.single_user(node.outputs[0]) == Some(id)).then_some(coder)
 }
 

@@ -60,6 +60,7 @@ fn program() -> Program {
         a_levels: Levels::Signed,
         a_scale: ActScale::Row,
         a_group: None,
+        a_clip: None,
         static_scale: f32::NAN,
         static_zero: 0,
         epilogue: vec![Epilogue::Bias, Epilogue::Silu],

@@ -91,7 +91,7 @@ fn coded_decoder(bits: u8, shown: bool) -> Module {
     let dims = |length: &str| [1i64.into(), 2i64.into(), Dim::symbol(length), 4i64.into()];
     let x = editor.add_input("x", f32s(&dims("seq")));
     let past = editor.add_input("past", Type::tensor(dims("past").into_iter().collect::<Shape>(), Elem::Quant(to)));
-    let codes = apply(&mut editor, Quantize { to }, &[x]);
+    let codes = apply(&mut editor, Quantize { to, clip: None }, &[x]);
     let present = apply(&mut editor, Concat { axis: 2 }, &[past, codes]);
     let attention = Attention { scale: None, causal: true, softcap: 0.0, mask: false, join_heads: false };
     let y = apply(&mut editor, attention, &[x, present, present]);

@@ -81,12 +81,15 @@ def check_same(path, onnx_model):
         sys.exit(f"{onnx_model} has other weights than {PACKAGE}")
 
 
-def quantized(base, name):
+def quantized(base, name, imatrix=None):
+    """The file of a type, `TYPE-head` or, where llama.cpp is told which channels matter, `TYPE-imatrix`."""
     target = base.with_name(name + ".gguf")
     if not target.exists():
         kind, _, head = name.partition("-")
         params = llama_cpp.llama_model_quantize_default_params()
-        params.ftype, params.pure = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}"), bool(head)
+        params.ftype, params.pure = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}"), head == "head"
+        if imatrix is not None:
+            params.imatrix = ctypes.cast(imatrix, ctypes.POINTER(llama_cpp.llama_model_imatrix_data))
         part = target.with_suffix(".part")
         if llama_cpp.llama_model_quantize(str(base).encode(), str(part).encode(), ctypes.byref(params)):
             sys.exit(f"llama.cpp cannot quantize to {name}")

@@ -4,7 +4,8 @@
     python curve.py MOKUME ROT.onnx TOKENIZER.json TEXT OURS.mok… [--windows 40] [--types Q8_0,Q4_0] [--work FOLDER] [--markdown FILE]
 
 ROT.onnx is SmolLM2-135M in another basis (tests/models/smollm2.py, `rot`), so its weights lie on no grid; the GGUF gets the same ones.
-Windows of 512 tokens of the last 40 % of the text, as `mokume eval ppl --from 0.6` takes them. Needs the packages of tests/peers.
+Windows of 512 tokens of the last 40 % of the text, as `mokume eval ppl --from 0.6` takes them. llama.cpp gets an importance matrix of
+windows of the first 60 %. Needs the packages of tests/peers.
 """
 
 import math
@@ -20,6 +21,7 @@ from tokenizers import Tokenizer
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "peers"))
 import llama
 import weights
+from importance import as_imatrix, importance
 from measure import kept, names, print_lines
 from texts import JUDGED, WINDOW, parser, perplexity, settings
 
@@ -68,9 +70,11 @@ def rotate(tensors, turn):
 
 
 def windows(args):
+    """Windows to judge by, and windows to calibrate with, evenly spread."""
     tokens = Tokenizer.from_file(str(args.tokenizer)).encode(args.text.read_text(), add_special_tokens=False).ids
-    part = tokens[int(float(JUDGED) * len(tokens)):]
-    return [part[i * WINDOW:][:WINDOW] for i in range(args.windows)]
+    split = int(float(JUDGED) * len(tokens))
+    step = (split - WINDOW) // args.samples
+    return [tokens[split + i * WINDOW:][:WINDOW] for i in range(args.windows)], [tokens[i * step:][:WINDOW] for i in range(args.samples)]
 
 
 def theirs(path, parts, threads):
@@ -85,9 +89,10 @@ def rows(args):
     if not base.exists():
         weights.write_f32(plain)
         rotated(plain, args.model, base)
-    parts = windows(args)
+    parts, calibration = windows(args)
+    matrix = importance(args.model, calibration)
     for kind in ["f32", *args.types]:
-        path = base if kind == "f32" else weights.quantized(base, kind)
+        path = base if kind == "f32" else weights.quantized(base, f"{kind}-imatrix", as_imatrix(matrix))
         yield kind, path.stat().st_size, kept(args, f"llama.cpp {kind}", settings(args, path), lambda: theirs(path, parts, args.threads))
     for path in args.ours:
         yield path.stem, path.stat().st_size, kept(args, path.stem, [path.stat().st_mtime_ns, *settings(args, path)], lambda: perplexity(args, path)["nats_per_token"])

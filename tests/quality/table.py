@@ -39,13 +39,19 @@ def abq(row, epochs):
     return f"{state(row)}{step('abq', **fields)},{HEAD}"
 
 
+def ours(row):
+    """Soft rounding; the levels of few bits per token leave out what lies far out."""
+    widths = ROWS[row]
+    return {"rounder": "soft"} | ({"a_search": True} if widths["a"] <= 4 and "a_group" not in widths else {})
+
+
 # The passes of a method, between the canonical form and the end.
 COLUMNS = {
     "RTN": lambda row, args: state(row) + blocks(row),
     "SmoothQuant": lambda row, args: "smooth," + state(row) + blocks(row),
     "ABQ": lambda row, args: abq(row, args.epochs),
     "rotation+GPTQ": lambda row, args: rotated(row) + blocks(row, rounder="gptq"),
-    "ours": lambda row, args: rotated(row) + blocks(row, rounder="soft"),
+    "ours": lambda row, args: rotated(row) + blocks(row, **ours(row)),
 }
 # Fewer samples, because every one is seen many times.
 SAMPLES = {"ABQ": 8}

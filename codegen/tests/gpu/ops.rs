@@ -290,7 +290,7 @@ fn attention() {
 fn quantized(dims: &[usize], bits: u8, levels: Levels, granularity: Granularity, zero_point: bool) -> Constant {
     let to = QuantType { bits, levels, granularity, zero_point };
     let context = mokume_runtime::ops::OpContext { alloc: &Tensor::zeros, size_of: &|_| None };
-    let codes = mokume_runtime::ops::run(&Quantize { to }.into(), &[&floats(dims, 7)], &context).unwrap();
+    let codes = mokume_runtime::ops::run(&Quantize { to, clip: None }.into(), &[&floats(dims, 7)], &context).unwrap();
     mokume_runtime::convert::to_constant(&codes[0])
 }
 
@@ -314,7 +314,16 @@ fn quantized_products() {
                     _ => floats(&[m, n], 4),
                 }))
                 .collect();
-            let op = BitMatmul { a_bits, a_levels, a_scale, a_group: None, static_scale: 0.3, static_zero: 0, epilogue: epilogue.clone() };
+            let op = BitMatmul {
+                a_bits,
+                a_levels,
+                a_scale,
+                a_group: None,
+                a_clip: None,
+                static_scale: 0.3,
+                static_zero: 0,
+                epilogue: epilogue.clone(),
+            };
             let weights = quantized(&[n, k], w_bits, w_levels, granularity, zero);
             check_with(op, &inputs, Some((1, weights)), if exact { EXACT } else { CLOSE });
         }
@@ -330,6 +339,7 @@ fn products_with_groups_of_activations() {
             a_levels,
             a_scale: ActScale::Row,
             a_group: Some(32),
+            a_clip: Some(0.8),
             static_scale: 0.0,
             static_zero: 0,
             epilogue: vec![],
@@ -380,6 +390,7 @@ fn products_by_measured_kernels() {
                 a_levels: Levels::Signed,
                 a_scale: scale,
                 a_group: None,
+                a_clip: None,
                 static_scale: 0.02,
                 static_zero: 0,
                 epilogue,

@@ -86,7 +86,7 @@ fn check(module: &Module, x: &[usize], random: &mut Random, packed: bool) {
 
 fn matmul(a_bits: u8, a_levels: Levels, a_scale: ActScale) -> BitMatmul {
     let epilogue = vec![Epilogue::Bias, Epilogue::Silu];
-    BitMatmul { a_bits, a_levels, a_scale, a_group: None, static_scale: 0.02, static_zero: 0, epilogue }
+    BitMatmul { a_bits, a_levels, a_scale, a_group: None, a_clip: None, static_scale: 0.02, static_zero: 0, epilogue }
 }
 
 #[test]
@@ -111,7 +111,8 @@ fn compiled_matmuls_equal_interpreted_ones() {
             check(&module(matmul(a_bits, a_levels, a_scale), &x, w.clone()), &x, &mut random, true);
         }
         for (a_levels, group) in [(Levels::Unsigned, 64), (Levels::Signed, 32)] {
-            let (op, x) = (BitMatmul { a_group: Some(group), ..matmul(4, a_levels, ActScale::Row) }, [random.below(9) + 1, 200]);
+            let (op, x) =
+                (BitMatmul { a_group: Some(group), a_clip: Some(0.875), ..matmul(4, a_levels, ActScale::Row) }, [random.below(9) + 1, 200]);
             check(&module(op, &x, w.clone()), &x, &mut random, true);
         }
     }

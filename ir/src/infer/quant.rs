@@ -14,6 +14,7 @@ pub(super) fn quantize(cx: &Cx<'_>, op: &Quantize) -> Result<Type> {
     if cx.types.len() == 3 && !op.to.zero_point {
         return cx.fail(format!("a zero point is given for {}", op.to));
     }
+    check_clip(cx, op.clip, cx.types.len() == 1)?;
     Ok(Type::tensor(x.shape.clone(), Elem::Quant(op.to)))
 }
 
@@ -91,6 +92,7 @@ fn same_shape(cx: &Cx<'_>, out: &Shape, operand: &TensorType) -> Result<()> {
 pub(super) fn bit_matmul(cx: &Cx<'_>, op: &BitMatmul) -> Result<Type> {
     check_product(cx, op.a_bits, op.a_levels, &op.epilogue)?;
     check_groups(cx, op)?;
+    check_clip(cx, op.a_clip, op.a_scale == ActScale::Row)?;
     let (x, w) = (cx.rank_in(0, 1..=usize::MAX)?, cx.rank_is(1, 2)?);
     let shape = match (x, w) {
         (Some(x), Some(w)) => {
@@ -102,6 +104,15 @@ pub(super) fn bit_matmul(cx: &Cx<'_>, op: &BitMatmul) -> Result<Type> {
     };
     check_epilogue(cx, &op.epilogue, &shape, w.map(|w| &w[0]))?;
     Ok(Type::tensor(shape, Elem::F32))
+}
+
+/// Only of a range that is found a part is taken.
+fn check_clip(cx: &Cx<'_>, clip: Option<f32>, found: bool) -> Result<()> {
+    match clip {
+        Some(clip) if !(clip > 0.0 && clip <= 1.0) => cx.fail(format!("{clip} of the range is spanned, not a part in (0, 1]")),
+        Some(clip) if !found => cx.fail(format!("{clip} of the range is spanned, but no scale is found for it")),
+        _ => Ok(()),
+    }
 }
 
 /// Groups of activations have scales of their rows, and go with the blocks of the weights.

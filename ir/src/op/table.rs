@@ -476,6 +476,8 @@ ops! {
     Quantize = "quantize" {
         /// The quantized type.
         to: QuantType,
+        /// Part of the range that found scales span, in (0, 1]: what lies beyond is clamped; absent: all.
+        clip: Option<f32>,
     }
     /// Codes with scales to f32. (x quantized)
     Dequantize = "dequantize" {}
@@ -492,6 +494,8 @@ ops! {
         a_scale: ActScale,
         /// Elements of a row that share a scale found per row, the last of them ragged; absent: all.
         a_group: Option<u32>,
+        /// Part of the range that a scale found per row spans, in (0, 1]; absent: all.
+        a_clip: Option<f32>,
         /// Scale when static.
         static_scale: f32,
         /// Zero point when static.

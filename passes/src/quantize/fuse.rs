@@ -60,6 +60,7 @@ struct Activations {
     group: Option<u32>,
     static_scale: f32,
     static_zero: i64,
+    clip: Option<f32>,
 }
 
 /// The integer product, or the look-up, that the node at `id` is.
@@ -138,22 +139,33 @@ fn activations(editor: &Editor<'_>, codes: ValueId) -> Result<Activations, Miss>
         },
         _ => return skip("the activations have scales that no integer product takes"),
     };
+    if op.clip.is_some() && scale != ActScale::Row {
+        return skip("a part of the range of all activations is spanned: integer products take one of the range of a row");
+    }
     let group = if let Granularity::RowBlock(size) = ty.granularity { Some(size) } else { None };
     match ty.zero_point == (ty.levels == Levels::Unsigned) {
-        true => Ok(Activations { x, ty, scale, group, static_scale, static_zero }),
+        true => Ok(Activations { x, ty, scale, group, static_scale, static_zero, clip: op.clip }),
         false => skip("activations have a zero point exactly when they are unsigned"),
     }
 }
 
 fn matmul(editor: &Editor<'_>, activations: Activations, weight: ValueId) -> Result<Term, Miss> {
-    let Activations { x, ty, scale, group, static_scale, static_zero } = activations;
+    let Activations { x, ty, scale, group, static_scale, static_zero, clip } = activations;
     let weights = editor.ty(weight);
     let blocks = weights.elem().and_then(Elem::quant).map_or(Ok(None), |weights| weights.granularity.row_block());
     blocks.and_then(|blocks| common_block(group, blocks)).map_err(Miss::Skip)?;
     let k = weights.dims().and_then(|dims| dims.last()?.known());
     let group = group.filter(|&size| k.is_none_or(|k| i64::from(size) < k));
-    let op =
-        BitMatmul { a_bits: ty.bits, a_levels: ty.levels, a_scale: scale, a_group: group, static_scale, static_zero, epilogue: vec![] };
+    let op = BitMatmul {
+        a_bits: ty.bits,
+        a_levels: ty.levels,
+        a_scale: scale,
+        a_group: group,
+        a_clip: clip,
+        static_scale,
+        static_zero,
+        epilogue: vec![],
+    };
     Ok(apply(op, [x, weight]))
 }
 

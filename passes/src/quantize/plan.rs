@@ -1,6 +1,6 @@
 //! The options of `quantize` in the words of the IR.
 
-use super::calibrate::Ranges;
+use super::calibrate::{Range, Ranges};
 use super::mixed::plan::{Goal, Plan as Widths};
 use super::mixed::stored::{Activations, stored_bits};
 use super::mixed::width::Width;
@@ -44,9 +44,14 @@ impl Plan {
     }
     /// The activations of a product of `function`, within their range where `ranges` has one. None where they stay float.
     pub fn quantized(&self, function: FuncId, site: &Site, ranges: &Ranges) -> Option<Term> {
-        let x = (function, site.x);
-        let bits = if self.escaped.contains(&x) { WIDE } else { self.activations?.bits };
-        Some(quantized(site, Activations { bits, ..self.activations? }, ranges.get(&x).copied()))
+        let (x, activations) = ((function, site.x), self.activations?);
+        let range = ranges.get(&x).copied();
+        if self.escaped.contains(&x) {
+            // Parts of rows were chosen for few bits.
+            let fixed = range.filter(|range| matches!(range, Range::Fixed(..)));
+            return Some(quantized(site, Activations { bits: WIDE, ..activations }, fixed));
+        }
+        Some(quantized(site, activations, range))
     }
     /// The formats of weights that have a width of their own.
     pub fn own_formats(&self, sites: &[Site]) -> Vec<Format> {

@@ -1,5 +1,6 @@
 //! Products of rounded operands.
 
+use super::calibrate::Range;
 use super::mixed::stored::Activations;
 use super::rounder::Format;
 use super::sites::Site;
@@ -66,8 +67,8 @@ fn filters(editor: &Editor<'_>, site: &Site, weight: Term) -> Term {
     apply(Transpose { perm }, [reshape_to(weight, &dims)])
 }
 
-/// The activations of a site, rounded: within `range` where it is known before the model runs.
-pub fn quantized(site: &Site, activations: Activations, range: Option<(f32, f32)>) -> Term {
+/// The activations of a site, rounded: within `range` where something is known of it.
+pub fn quantized(site: &Site, activations: Activations, range: Option<Range>) -> Term {
     let Activations { bits, levels, group } = activations;
     let granularity = match group {
         _ if site.conv => Granularity::Tensor,
@@ -75,13 +76,14 @@ pub fn quantized(site: &Site, activations: Activations, range: Option<(f32, f32)
         size => Granularity::RowBlock(size as u32),
     };
     let to = QuantType { bits, levels, granularity, zero_point: levels == Levels::Unsigned };
+    let clip = if let Some(Range::Part(part)) = range { Some(part) } else { None };
     let mut operands = vec![Term::Value(site.x)];
-    if let Some((low, high)) = range {
+    if let Some(Range::Fixed(low, high)) = range {
         let grid = activations.rounding().quantize(&[low, high], &mut [0; 2]);
         operands.push(Constant::f32s(&[], &[grid.scale]).into());
         if to.zero_point {
             operands.push(Constant::new(&[], Elem::I32, grid.zero_point.to_le_bytes().to_vec().into()).into());
         }
     }
-    apply(Dequantize {}, [apply(Op::from(QuantizeOp { to }), operands)])
+    apply(Dequantize {}, [apply(Op::from(QuantizeOp { to, clip }), operands)])
 }

@@ -12,8 +12,8 @@
 //! Cost        O(weights), in parallel, one weight at a time; with `keep`, and where the outputs are further away, a run of the
 //!             calibration data per convolution. Enables `fuse`.
 
-use super::calibrate::{self, Ranges, Seen};
-use super::clip::clip;
+use super::calibrate::{self, Range, Ranges, Seen};
+use super::clip::{RowParts, clip};
 use super::embedding;
 use super::keep::{Sites, Trial};
 use super::mixed::escape::Escape;
@@ -59,7 +59,8 @@ options! {
         symmetric: bool = true,
         /// shrink the range of weights to where the squared error is least
         search: bool = true,
-        /// shrink the calibrated ranges of what convolutions read to where the squared error is least
+        /// shrink the ranges of activations to where the squared error is least on the calibration data: those of what convolutions
+        /// read, if they are calibrated; of rows, one part of the range of each is chosen for all
         a_search: bool = false,
         /// names of nodes that stay float; `*` matches anything
         skip: Vec<String> = vec![],
@@ -117,7 +118,8 @@ impl Pass for Quantize {
             sites.extend(found.into_iter().map(|site| (function, site)));
         }
         let rounders = self.rounders(cx)?;
-        let ranges = self.calibrate(module, &plan, &mut sites, cx)?;
+        let mut ranges = self.calibrate(module, &plan, &mut sites, cx)?;
+        ranges.extend(self.row_parts(module, &plan, &sites, cx)?);
         if self.a_escape > 0.0 {
             plan.escaped = self.escaped(module, &plan, &sites, cx)?;
         }
@@ -260,12 +262,15 @@ impl Quantize {
             return Ok(Ranges::new());
         }
         let kept = if self.calib && self.a_search { NUMBERS } else { 0 };
-        let Seen { mut ranges, numbers, ran } = calibrate::watch(module, &convs, &cx.calibration, kept, cx.executor)?;
+        let mut seen = Seen { kept, ..Seen::default() };
+        calibrate::watch(module, &convs, &cx.calibration, &mut seen, cx.executor)?;
+        let Seen { mut spans, numbers, ran, .. } = seen;
         if !self.calib {
-            ranges.clear();
+            spans.clear();
         } else if self.a_search {
-            plan.activations.iter().for_each(|activations| clip(activations, &mut ranges, &numbers));
+            plan.activations.iter().for_each(|activations| clip(activations, &mut spans, &numbers));
         }
+        let mut ranges: Ranges = spans.into_iter().map(|(key, (low, high))| (key, Range::Fixed(low, high))).collect();
         for (function, site) in convs.iter().filter(|(function, site)| site.is_pooled(&module[*function])) {
             ranges.remove(&(*function, site.x));
         }
@@ -278,6 +283,15 @@ impl Quantize {
         });
         self.keep_float(module, plan, sites, &ranges, cx)?;
         Ok(ranges)
+    }
+
+    /// Which part of the range of a row the levels of matmuls' activations span.
+    fn row_parts(&self, module: &Module, plan: &Plan, sites: &Sites, cx: &mut PassContext<'_>) -> Result<Ranges, PassError> {
+        let Some(activations) = plan.activations.filter(|_| self.a_search && !cx.calibration.is_empty()) else { return Ok(Ranges::new()) };
+        let matmuls: Sites = sites.iter().filter(|(_, site)| !site.conv).copied().collect();
+        let mut parts = RowParts::new(activations);
+        calibrate::watch(module, &matmuls, &spread(&cx.calibration, SAMPLES), &mut parts, cx.executor)?;
+        Ok(parts.best())
     }
 
     /// Takes those of `sites` away that lose most.

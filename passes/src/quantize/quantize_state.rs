@@ -142,7 +142,7 @@ fn read_as(op: &Op, operand: u32) -> Option<Role> {
 fn edit(editor: &mut Editor<'_>, site: &Site) -> Result<(), PassError> {
     let (new, loc) = (editor[site.concat].inputs[1], editor[site.concat].loc.clone());
     let shape = tensor(editor, site.past).map(|ty| ty.shape.clone());
-    let codes = editor.apply(Quantize { to: site.to }, &[new], loc)?;
+    let codes = editor.apply(Quantize { to: site.to, clip: None }, &[new], loc)?;
     if let Some(shape) = shape {
         editor.set_type(site.past, TensorType::new(shape, Elem::Quant(site.to)).into());
     }

@@ -35,8 +35,8 @@ impl Default for Grid {
     }
 }
 
-/// Fractions of the full range that the search tries.
-const RANGES: [f32; 12] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3];
+/// Parts of the full range that are tried.
+pub const PARTS: [f32; 12] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3];
 
 /// 1.5 * 2^23.
 const ROUNDER: f32 = 12_582_912.0;
@@ -66,7 +66,7 @@ impl Rounding {
         if !self.search || (low, high) == (0.0, 0.0) {
             return full;
         }
-        let scored = RANGES.iter().map(|&part| self.spanning((low, high), part)).map(|grid| (self.squared_error(group, grid), grid));
+        let scored = PARTS.iter().map(|&part| self.spanning((low, high), part)).map(|grid| (self.squared_error(group, grid), grid));
         scored.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(full, |best| best.1)
     }
     /// The grid whose levels span `part` of `low ..= high`.

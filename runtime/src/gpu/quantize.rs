@@ -227,6 +227,8 @@ pub struct QuantizeArgs {
     pub factor: i32,
     /// Added to the variance by a norm.
     pub epsilon: f32,
+    /// Part of the range that a found scale spans.
+    pub clip: f32,
 }
 
 impl QuantizeArgs {
@@ -234,15 +236,18 @@ impl QuantizeArgs {
     pub const ADDRESSES: usize = 8;
     /// Integers among the parameters.
     pub const NUMBERS: usize = 5;
+    /// Floats among the parameters.
+    pub const FLOATS: usize = 2;
     /// With the sizes of `m` rows.
     pub fn sized(self, layout: &Layout, m: usize) -> Self {
         QuantizeArgs { m: m as u32, k: layout.k as u32, chunks: layout.chunks as u32, blocks: layout.blocks as u32, ..self }
     }
     /// The parameters of a launch.
-    pub fn words(&self) -> [u64; Self::ADDRESSES + Self::NUMBERS + 1] {
+    pub fn words(&self) -> [u64; Self::ADDRESSES + Self::NUMBERS + Self::FLOATS] {
         let QuantizeArgs { x, second, third, given, activations, corrections, centers, scales, .. } = *self;
         let [m, k, chunks, blocks] = [self.m, self.k, self.chunks, self.blocks].map(u64::from);
-        let (factor, epsilon) = (u64::from(self.factor as u32), u64::from(self.epsilon.to_bits()));
-        [x, second, third, given, activations, corrections, centers, scales, m, k, chunks, blocks, factor, epsilon]
+        let [epsilon, clip] = [self.epsilon, self.clip].map(|number| u64::from(number.to_bits()));
+        let factor = u64::from(self.factor as u32);
+        [x, second, third, given, activations, corrections, centers, scales, m, k, chunks, blocks, factor, epsilon, clip]
     }
 }

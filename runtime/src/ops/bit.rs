@@ -82,6 +82,7 @@ pub fn matmul_activation(op: &BitMatmul) -> Activation {
         levels: op.a_levels,
         scale: op.a_scale,
         group: op.a_group,
+        clip: op.a_clip.unwrap_or(1.0),
         static_scale: op.static_scale,
         static_zero: op.static_zero,
     }
@@ -98,6 +99,7 @@ pub fn conv_activation(op: &BitConv) -> Result<Activation, OpError> {
             levels: op.a_levels,
             scale,
             group: None,
+            clip: 1.0,
             static_scale: op.static_scale,
             static_zero: op.static_zero,
         }),
@@ -306,11 +308,20 @@ mod tests {
     use mokume_ir::quant::QuantType;
 
     fn op(bits: u8, levels: Levels, scale: ActScale) -> BitMatmul {
-        BitMatmul { a_bits: bits, a_levels: levels, a_scale: scale, a_group: None, static_scale: 0.01, static_zero: 0, epilogue: vec![] }
+        BitMatmul {
+            a_bits: bits,
+            a_levels: levels,
+            a_scale: scale,
+            a_group: None,
+            a_clip: None,
+            static_scale: 0.01,
+            static_zero: 0,
+            epilogue: vec![],
+        }
     }
 
     fn weights(dims: &[usize], bits: u8, levels: Levels, granularity: Granularity, zero_point: bool) -> Tensor {
-        run(Quantize { to: QuantType { bits, levels, granularity, zero_point } }, &[numbers(dims, 7)]).remove(0)
+        run(Quantize { to: QuantType { bits, levels, granularity, zero_point }, clip: None }, &[numbers(dims, 7)]).remove(0)
     }
 
     /// Activations as they are after quantization.

@@ -43,7 +43,7 @@ mod tests {
     use mokume_ir::quant::{Granularity, Levels, QuantType};
 
     fn weights(bits: u8, levels: Levels, granularity: Granularity, zero_point: bool) -> Tensor {
-        run(Quantize { to: QuantType { bits, levels, granularity, zero_point } }, &[numbers(&[5, 70], 7)]).remove(0)
+        run(Quantize { to: QuantType { bits, levels, granularity, zero_point }, clip: None }, &[numbers(&[5, 70], 7)]).remove(0)
     }
 
     #[test]

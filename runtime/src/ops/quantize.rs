@@ -4,7 +4,7 @@
 //! without fused multiply-add; rounding is half to even. Found scales: symmetric types have `scale = absmax / L`, where `L` is the
 //! largest level in magnitude that both signs have (1 for one bit); types with a zero point have `scale = (hi - lo) / (2^n - 1)` for
 //! the range `lo ..= hi` extended to hold 0, and `zero = round(-lo / scale)` above the lowest level. A scale of 0 becomes 1, its zero
-//! the lowest level. Values that are not finite do not count for the range; infinities clamp, NaN is taken as 0.
+//! the lowest level. With a clip the range is that part of the one found, and what lies beyond is clamped. Values that are not finite do not count for the range; infinities clamp, NaN is taken as 0.
 
 use super::operands::{no_code, operand, operand_of};
 use super::simd::vectorized;
@@ -24,15 +24,14 @@ pub fn quantize(op: &Quantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result
     let groups = Groups::new(x.dims(), op.to.granularity)?;
     let x = x.slice::<f32>();
     let (coder, scales) = match inputs.len() {
-        1 => found_scales(op.to, x, &groups)?,
+        1 => found_scales(op, x, &groups)?,
         _ => (Coder::new(op.to.bits, op.to.levels)?, given_scales(&op.to, inputs, groups.count)?),
     };
     let mut y = cx.alloc(inputs[0].dims(), Elem::Quant(op.to))?;
-    let code = |at: usize| {
-        let group = groups.of(at);
-        coder.code(x[at], scales.scales[group], scales.zero_points.get(group).copied().unwrap_or(0))
-    };
-    y.slice_mut::<u8>().par_iter_mut().enumerate().with_min_len(1 << 12).for_each(|(at, y)| *y = code(at));
+    groups.for_runs(y.slice_mut(), |at, group, codes: &mut [u8]| {
+        let zero = scales.zero_points.get(group).copied().unwrap_or(0);
+        code_all(&coder, &x[at..at + codes.len()], scales.scales[group], zero, 0, codes);
+    });
     y.scales = Some(Arc::new(scales));
     Ok(vec![y])
 }
@@ -43,7 +42,7 @@ pub fn quantize(op: &Quantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result
 pub fn dequantize(_: &Dequantize, inputs: &[&Tensor], cx: &OpContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = operand(inputs, 0)?;
     let (reals, mut y) = (Reals::new("dequantize", x)?, cx.alloc(x.dims(), Elem::F32)?);
-    y.slice_mut::<f32>().par_iter_mut().enumerate().with_min_len(1 << 12).for_each(|(at, y)| *y = reals.at(at));
+    reals.groups.for_runs(y.slice_mut(), |at, group, y: &mut [f32]| reals.fill(at, group, y));
     Ok(vec![y])
 }
 
@@ -70,6 +69,11 @@ impl<'t> Reals<'t> {
         let (step, offset) = quant.levels.affine(quant.bits);
         Ok(Reals { codes: x.slice(), scales, groups, step, offset })
     }
+    /// The numbers from `at` on, all of one group.
+    fn fill(&self, at: usize, group: usize, y: &mut [f32]) {
+        let zero = self.scales.zero_points.get(group).copied().unwrap_or(0);
+        real_line((self.step, self.offset - zero), self.scales.scales[group], &self.codes[at..at + y.len()], y);
+    }
     /// Number `at` in the order of elements.
     pub fn at(&self, at: usize) -> f32 {
         let group = self.groups.of(at);
@@ -88,6 +92,8 @@ pub fn scales_of(x: &Tensor) -> Result<&Scales, OpError> {
 pub struct RowCoder {
     coder: Coder,
     zero_point: bool,
+    /// Part of the range that the levels span.
+    clip: f32,
 }
 
 impl RowCoder {
@@ -99,13 +105,18 @@ impl RowCoder {
         if to.zero_point && !matches!(to.levels, Levels::Signed | Levels::Unsigned) {
             return Err(OpError::operands(format!("{} levels with a zero point", to.levels.name())));
         }
-        Ok(RowCoder { coder: if to.zero_point { coder } else { coder.symmetric() }, zero_point: to.zero_point })
+        Ok(RowCoder { coder: if to.zero_point { coder } else { coder.symmetric() }, zero_point: to.zero_point, clip: 1.0 })
+    }
+    /// With scales that span this part of the range.
+    pub fn clipped(self, clip: Option<f32>) -> Self {
+        RowCoder { clip: clip.unwrap_or(1.0), ..self }
     }
     /// Rows of activations.
     ///
     /// Errors  for levels and bits that do not fit.
     pub fn of_activations(how: &Activation) -> Result<Self, OpError> {
-        Ok(RowCoder { coder: Coder::new(how.bits, how.levels)?.symmetric(), zero_point: how.levels == Levels::Unsigned })
+        let coder = Coder::new(how.bits, how.levels)?.symmetric();
+        Ok(RowCoder { coder, zero_point: how.levels == Levels::Unsigned, clip: how.clip })
     }
     /// The codes of a row or a group of its elements, minus `bias`; gives its scale and zero point.
     pub fn code(&self, x: &[f32], bias: u8, codes: &mut [u8]) -> (f32, i32) {
@@ -113,7 +124,8 @@ impl RowCoder {
         code_all(&self.coder, x, scale, zero, bias, codes);
         (scale, zero)
     }
-    fn scale(&self, range: (f32, f32)) -> (f32, i32) {
+    fn scale(&self, (low, high): (f32, f32)) -> (f32, i32) {
+        let range = (low * self.clip, high * self.clip);
         if self.zero_point { self.coder.spread(range) } else { self.coder.magnitude(range) }
     }
 }
@@ -129,6 +141,8 @@ pub struct Activation {
     pub scale: ActScale,
     /// Elements of a row that share a scale, when that is found per row; none is all.
     pub group: Option<u32>,
+    /// Part of the range that a found scale spans.
+    pub clip: f32,
     /// Scale when static.
     pub static_scale: f32,
     /// Zero point when static.
@@ -308,6 +322,15 @@ vectorized! {
     }
 }
 
+vectorized! {
+    fn real_line<const FMA: bool>(levels: (i32, i32), scale: f32, codes: &[u8], y: &mut [f32]) -> () {
+        let (step, offset) = levels;
+        for (y, &code) in y.iter_mut().zip(codes) {
+            *y = (step * i32::from(code) + offset) as f32 * scale;
+        }
+    }
+}
+
 /// Smallest and largest finite value, extended to hold 0.
 fn range_of(x: &[f32]) -> (f32, f32) {
     let wider = |a: (f32, f32), b: (f32, f32)| (a.0.min(b.0), a.1.max(b.1));
@@ -338,6 +361,9 @@ vectorized! {
         finite.fold((low[0], high[0]), |(low, high), x| (f32::min(low, x), f32::max(high, x)))
     }
 }
+
+/// Elements that are worth a task.
+const LONG: usize = 1 << 14;
 
 /// Which scale an element has.
 struct Groups {
@@ -381,17 +407,41 @@ impl Groups {
         self.blocks.push(block);
         self.count *= parts;
     }
+    /// Every so many elements begin parts that lie alike, and the runs in them whose elements share a scale.
+    fn runs(&self) -> (usize, usize) {
+        let axes = self.axes.iter().zip(&self.blocks).map(|(&(size, stride, _), &block)| (size * stride, stride * block));
+        axes.min().unwrap_or((LONG, LONG))
+    }
+    /// Calls `fill` for runs of elements that share a scale, with their place and group.
+    fn for_runs<T: Send>(&self, y: &mut [T], fill: impl Fn(usize, usize, &mut [T]) + Sync) {
+        let (row, run) = self.runs();
+        let many = row * (LONG / row).max(1);
+        y.par_chunks_mut(many).enumerate().for_each(|(index, part)| {
+            for (number, part) in part.chunks_mut(row).enumerate() {
+                let begin = index * many + number * row;
+                part.chunks_mut(run).enumerate().for_each(|(number, part)| {
+                    let at = begin + number * run;
+                    fill(at, self.of(at), part);
+                });
+            }
+        });
+    }
     fn of(&self, at: usize) -> usize {
         self.axes.iter().zip(&self.blocks).map(|(&(size, stride, groups), block)| at / stride % size / block * groups).sum()
     }
 }
 
-fn found_scales(to: QuantType, x: &[f32], groups: &Groups) -> Result<(Coder, Scales), OpError> {
-    let coder = RowCoder::new(&to)?;
+fn found_scales(&Quantize { to, clip }: &Quantize, x: &[f32], groups: &Groups) -> Result<(Coder, Scales), OpError> {
+    let coder = RowCoder::new(&to)?.clipped(clip);
     let mut ranges = vec![(0.0f32, 0.0f32); groups.count];
-    for (at, &x) in x.iter().enumerate().filter(|(_, x)| x.is_finite()) {
+    let (row, run) = groups.runs();
+    let parts = x
+        .par_chunks(row)
+        .enumerate()
+        .flat_map_iter(|(index, part)| part.chunks(run).enumerate().map(move |(number, part)| (index * row + number * run, range(part))));
+    for (at, (low, high)) in parts.collect::<Vec<_>>() {
         let range = &mut ranges[groups.of(at)];
-        *range = (range.0.min(x), range.1.max(x));
+        *range = (range.0.min(low), range.1.max(high));
     }
     let (scales, mut zero_points): (_, Vec<i32>) = ranges.into_iter().map(|range| coder.scale(range)).unzip();
     if !to.zero_point {
@@ -428,7 +478,7 @@ mod tests {
     use super::*;
 
     fn act(bits: u8, levels: Levels, scale: ActScale) -> Activation {
-        Activation { bits, levels, scale, group: None, static_scale: 0.5, static_zero: 0 }
+        Activation { bits, levels, scale, group: None, clip: 1.0, static_scale: 0.5, static_zero: 0 }
     }
 
     #[test]
@@ -455,13 +505,28 @@ mod tests {
             let rows = quantize_rows(x.slice(), 5, &how).unwrap();
             assert_eq!((rows.scales.len(), rows.zeros.len()), (6, 6));
             let to = QuantType { bits: 4, levels, granularity: Granularity::RowBlock(2), zero_point: levels == Levels::Unsigned };
-            let y = run(Quantize { to }, std::slice::from_ref(&x)).remove(0);
+            let y = run(Quantize { to, clip: None }, std::slice::from_ref(&x)).remove(0);
             let scales = scales_of(&y).unwrap();
             assert_eq!((&rows.codes[..], &rows.scales), (y.slice::<u8>(), &scales.scales));
             assert!(scales.zero_points.is_empty() || scales.zero_points == rows.zeros);
         }
         assert!(quantize_rows(x.slice(), 5, &Activation { group: Some(0), ..act(4, Levels::Signed, ActScale::Row) }).is_err());
         assert!(quantize_rows(x.slice(), 5, &Activation { group: Some(2), ..act(4, Levels::Signed, ActScale::Tensor) }).is_err());
+    }
+
+    #[test]
+    fn clipped_rows_span_a_part_of_their_range() {
+        let x = Tensor::f32s(&[2, 4], &[-1.0, 0.5, 0.25, 4.0, 8.0, -2.0, 3.0, 0.0]);
+        for (levels, zero_point) in [(Levels::Signed, false), (Levels::Unsigned, true)] {
+            let to = QuantType { bits: 4, levels, granularity: Granularity::Row, zero_point };
+            let clipped = run(Quantize { to, clip: Some(0.5) }, std::slice::from_ref(&x)).remove(0);
+            let how = Activation { clip: 0.5, ..act(4, levels, ActScale::Row) };
+            let rows = quantize_rows(x.slice(), 4, &how).unwrap();
+            assert_eq!((clipped.slice::<u8>(), &scales_of(&clipped).unwrap().scales), (&rows.codes[..], &rows.scales));
+            let whole = quantize_rows(x.slice(), 4, &act(4, levels, ActScale::Row)).unwrap();
+            assert_eq!(rows.scales, whole.scales.iter().map(|scale| scale * 0.5).collect::<Vec<_>>());
+            assert_eq!(rows.codes[3], 15, "what lies beyond has the last code");
+        }
     }
 
     #[test]
@@ -487,7 +552,7 @@ mod tests {
         for (granularity, count) in granularities {
             for zero_point in [false, true] {
                 let to = QuantType { bits: 8, levels: Levels::Signed, granularity, zero_point };
-                let y = run(Quantize { to }, std::slice::from_ref(&x));
+                let y = run(Quantize { to, clip: None }, std::slice::from_ref(&x));
                 assert_eq!(scales_of(&y[0]).unwrap().scales.len(), count);
                 let back = run(Dequantize {}, &y);
                 for (a, b) in x.slice::<f32>().iter().zip(back[0].slice::<f32>()) {
@@ -502,9 +567,9 @@ mod tests {
         let to = QuantType { bits: 8, levels: Levels::Signed, granularity: Granularity::Tensor, zero_point: true };
         let (x, scale) = (Tensor::f32s(&[3], &[-1000.0, 1.0, 3.0]), Tensor::f32s(&[], &[2.0]));
         let zero = Tensor::of(&[], Elem::I8, &[10i8]);
-        let y = run(Quantize { to }, &[x.clone(), scale.clone(), zero]);
+        let y = run(Quantize { to, clip: None }, &[x.clone(), scale.clone(), zero]);
         assert_eq!(y[0].slice::<u8>(), &[0, 138, 140]);
-        assert!(refuses(Quantize { to }, &[x, scale]));
+        assert!(refuses(Quantize { to, clip: None }, &[x, scale]));
         assert!(quantize_rows(&[1.0], 1, &act(4, Levels::Ternary, ActScale::Row)).is_err());
         assert!(quantize_rows(&[1.0], 1, &Activation { static_zero: 3, ..act(8, Levels::Signed, ActScale::Static) }).is_err());
     }

@@ -196,14 +196,21 @@ fn fold_leaf<T: Scalar>(x: &[T], start: T, of: impl Fn(T) -> T, combine: impl Fn
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane = combine(*lane, of(x));
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = combine(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
+    let sixteen: [T; 16] = halved(&lanes, &combine);
+    let eight: [T; 8] = halved(&sixteen, &combine);
+    let four: [T; 4] = halved(&eight, &combine);
+    let [low, high] = halved(&four, &combine);
+    combine(low, high)
+}
+
+/// The lanes of the lower half with those of the upper one: arrays of their own, which stay in registers.
+#[inline(always)]
+fn halved<T: Scalar, const HALF: usize>(lanes: &[T], combine: &impl Fn(T, T) -> T) -> [T; HALF] {
+    let mut half = [lanes[0]; HALF];
+    for i in 0..HALF {
+        half[i] = combine(lanes[i], lanes[i + HALF]);
     }
-    lanes[0]
+    half
 }
 
 /// Columns `left..left + out.len()` of rows `inner` wide; many rows are split in two, the halves combined.

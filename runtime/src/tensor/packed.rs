@@ -328,7 +328,7 @@ mod tests {
             for width in [1, 7, 64, 70] {
                 let dims = |count: usize| [2, 3, count, width];
                 let (first, second) = (numbers(&dims(5), 1), numbers(&dims(1), 2));
-                let codes = |x: &Tensor| run(Quantize { to }, std::slice::from_ref(x)).remove(0);
+                let codes = |x: &Tensor| run(Quantize { to, clip: None }, std::slice::from_ref(x)).remove(0);
                 let empty = || Tensor::no_rows(&dims(0), to).unwrap();
                 let values = empty().appended(2, &first).unwrap().appended(2, &second).unwrap();
                 let coded = empty().appended(2, &codes(&first)).unwrap().appended(2, &codes(&second)).unwrap();

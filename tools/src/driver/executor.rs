@@ -5,7 +5,7 @@ use mokume_ir::dim::Symbol;
 use mokume_ir::graph::Module;
 use mokume_ir::ids::{FuncId, NodeId};
 use mokume_ir::op::Op;
-use mokume_passes::executor::{Executor, Named};
+use mokume_passes::executor::{Executor, Named, Prepared};
 use mokume_runtime::convert;
 use mokume_runtime::ops::{self, OpContext};
 use mokume_runtime::program::Program;
@@ -45,13 +45,12 @@ impl Executor for RuntimeExecutor {
         let (mut session, tensors) = (self.session(module)?, tensors(module, inputs)?);
         session.run(&tensors).map(constants).map_err(|report| report.to_string())
     }
-    fn outputs_of_each(&self, module: &Module, samples: &[Named]) -> Result<Vec<Named>, String> {
+    fn prepare<'e>(&'e self, module: &'e Module) -> Result<Prepared<'e>, String> {
         let mut session = self.session(module)?;
-        let outputs = samples.iter().map(|inputs| {
+        Ok(Box::new(move |inputs| {
             session.reset();
             session.run(&tensors(module, inputs)?).map(constants).map_err(|report| report.to_string())
-        });
-        outputs.collect()
+        }))
     }
 }
 

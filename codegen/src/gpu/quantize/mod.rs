@@ -64,14 +64,18 @@ struct Args<'c> {
     blocks: IntValue<'c>,
     factor: IntValue<'c>,
     epsilon: FloatValue<'c>,
+    clip: FloatValue<'c>,
 }
 
 impl<'c> Args<'c> {
     fn begin(build: &Build<'c>, name: &str) -> Self {
-        let params = [&[Param::Address; QuantizeArgs::ADDRESSES][..], &[Param::I32; QuantizeArgs::NUMBERS], &[Param::F32]].concat();
+        let params =
+            [&[Param::Address; QuantizeArgs::ADDRESSES][..], &[Param::I32; QuantizeArgs::NUMBERS], &[Param::F32; QuantizeArgs::FLOATS]]
+                .concat();
         let values = build.kernel(name, &params, QuantizeSpec::THREADS);
         let address = |i: usize| BasicValueEnum::into_pointer_value(values[i]);
         let number = |i: usize| values[QuantizeArgs::ADDRESSES + i].into_int_value();
+        let float = |i: usize| values[QuantizeArgs::ADDRESSES + QuantizeArgs::NUMBERS + i].into_float_value();
         Args {
             x: address(0),
             second: address(1),
@@ -86,7 +90,8 @@ impl<'c> Args<'c> {
             chunks: number(2),
             blocks: number(3),
             factor: number(4),
-            epsilon: values[QuantizeArgs::ADDRESSES + QuantizeArgs::NUMBERS].into_float_value(),
+            epsilon: float(0),
+            clip: float(1),
         }
     }
 }
@@ -126,7 +131,11 @@ impl<'k, 'c> Row<'k, 'c> {
         let step = build.i32(QuantizeSpec::THREADS as i32);
         let elements = (self.thread, self.args.k, step);
         let range = range::of(build, elements, QuantizeSpec::THREADS, &self.spec.symbol(), |i| values.at(i))?;
-        Coder::new(self.spec.bits, self.spec.levels).scale(build, range)
+        Coder::new(self.spec.bits, self.spec.levels).scale(build, self.clipped(range)?)
+    }
+    /// The part of a range that its levels span.
+    fn clipped(&self, (low, high): range::Range<'c>) -> Result<range::Range<'c>> {
+        Ok((self.build.fmul(low, self.args.clip)?, self.build.fmul(high, self.args.clip)?))
     }
     /// Writes scale and center.
     fn describe(&self, coder: &Coder, scale: FloatValue<'c>, zero: IntValue<'c>) -> Result<()> {

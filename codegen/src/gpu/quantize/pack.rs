@@ -29,7 +29,7 @@ pub(super) fn groups<'c>(row: &Row<'_, 'c>, values: &Values<'_, '_, 'c>, coder: 
         let first = build.times(build.over(number, (group / block) as usize)?, group as usize)?;
         let end = build.least(build.plus(first, group as usize)?, row.args.k)?;
         let elements = (build.add(first, build.lane()?)?, end, build.i32(WARP as i32));
-        let (scale, zero) = coder.scale(build, range::of_warp(build, elements, |i| values.at(i))?)?;
+        let (scale, zero) = coder.scale(build, row.clipped(range::of_warp(build, elements, |i| values.at(i))?)?)?;
         let writes = build.and(is_zero(row, build.lane()?)?, build.below(number, row.args.blocks)?)?;
         build.when(build.and(writes, row.exists)?, || row.write(coder, scale, zero, block_index(row, number)?))?;
         coder.line(build, scale, zero)

@@ -8,7 +8,7 @@ use mokume_runtime::gpu::spec::WARP;
 /// Bits of the exponent of f32.
 const EXPONENT: i32 = 0x7f80_0000;
 
-type Range<'c> = (FloatValue<'c>, FloatValue<'c>);
+pub(super) type Range<'c> = (FloatValue<'c>, FloatValue<'c>);
 
 /// The range of the values at `begin, begin + step .. end` of every thread of a block; all threads get it.
 pub(super) fn of<'c>(

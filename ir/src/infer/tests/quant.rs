@@ -61,6 +61,18 @@ fn bit_matmul_with_groups_of_activations() {
 }
 
 #[test]
+fn clips_are_parts_of_ranges_that_are_found() {
+    let quantize = |clip: &str| format!("quantize {{to = !quant<4, signed, row>, clip = {clip}}}");
+    check(&quantize("0.9"), &["n x 8 x f32"], "n x 8 x !quant<4, signed, row");
+    check(&quantize("1.5"), &["n x 8 x f32"], "quantize: 1.5 of the range is spanned, not a part in (0, 1]");
+    check(&quantize("0.5"), &["n x 8 x f32", "n x f32"], "quantize: 0.5 of the range is spanned, but no scale is found for it");
+    let product = |scale: &str| format!("bit_matmul {{{CODES}, a_scale = {scale}, a_clip = 0.9, epilogue = []}}");
+    let operands = ["b x 64 x f32", "16 x 64 x !quant<4, signed, axis(0)>"];
+    check(&product("row"), &operands, "b x 16 x f32");
+    check(&product("static"), &operands, "bit_matmul: 0.9 of the range is spanned, but no scale is found for it");
+}
+
+#[test]
 fn bit_conv() {
     let op = |scale: &str| {
         let window = "kernel = [3, 3], strides = [2, 2], dilations = [1, 1], pads = [1, 1, 1, 1], auto_pad = explicit, groups = 1";

@@ -132,7 +132,7 @@ impl Abq {
         }
         let levels = Levels::from_name(&self.a_levels).unwrap_or(Levels::Unsigned);
         let to = QuantType { bits: self.a, levels, granularity: Granularity::Row, zero_point: levels == Levels::Unsigned };
-        apply(Dequantize {}, [apply(Quantize { to }, [x.into()])])
+        apply(Dequantize {}, [apply(Quantize { to, clip: None }, [x.into()])])
     }
     /// Steps between the smallest level and the largest, which is also the largest code.
     fn steps(&self) -> f64 {

@@ -168,6 +168,7 @@ impl<'t> Training<'t> {
     fn learn(&self, index: usize, pupil: &mut Pupil, taught: &Taught, cx: &mut PassContext<'_>) -> Result<Vec<Constant>, PassError> {
         let given = self.given(&self.blocks[index], &self.rounded);
         let (epochs, total) = (self.options.epochs, self.options.epochs * self.blocks.len());
+        let mut run = self.executor.prepare(&pupil.training).map_err(failed)?;
         for epoch in 0..epochs {
             cx.progress(index * epochs + epoch, total);
             for (sample, given) in given.iter().enumerate() {
@@ -175,12 +176,13 @@ impl<'t> Training<'t> {
                 let targets = [&exact.end, &taught.after[sample], &exact.attention];
                 let targets = TARGETS.iter().zip(targets).map(|(name, tensor)| (name.to_string(), tensor.clone()));
                 let inputs: Named = given.iter().cloned().chain(targets).chain(pupil.parameters.iter().map(Parameter::named)).collect();
-                let outputs = self.executor.outputs(&pupil.training, &inputs).map_err(failed)?;
+                let outputs = run(&inputs).map_err(failed)?;
                 for parameter in &mut pupil.parameters {
                     parameter.step(&named(&outputs, &gradient_of(&parameter.name)).to_f32s().unwrap_or_default());
                 }
             }
         }
+        drop(run);
         let with = |given: &Named| -> Named { given.iter().cloned().chain(pupil.parameters.iter().map(Parameter::named)).collect() };
         let given: Vec<Named> = given.iter().map(with).collect();
         let ends = self.executor.outputs_of_each(&pupil.plain, &given).map_err(failed)?;

@@ -20,6 +20,8 @@ const PATCHES: Patches = Patches { channels: 44, places: [4, 7, 1, 5, 5, 5, 1, 1
 /// Elements whose range is found.
 const RANGE: usize = 5000;
 const EPSILON: f32 = 1e-5;
+/// Part of the range that scales span.
+const CLIP: f32 = 0.9;
 /// A scale that is given.
 const SCALE: f32 = 0.037;
 
@@ -49,7 +51,7 @@ pub fn check_rows(device: &mut dyn Device, spec: &QuantizeSpec) -> Result<(), Ch
 /// Errors  when the device fails, or scale or zero point is not what the ops of the CPU find.
 pub fn check_range(device: &mut dyn Device, spec: &RangeSpec) -> Result<(), CheckError> {
     let x = Random::new().floats(RANGE);
-    let how = activation(spec.bits, spec.levels, ActScale::Tensor);
+    let how = Activation { clip: 1.0, ..activation(spec.bits, spec.levels, ActScale::Tensor) };
     let found = quantize_rows(&x, RANGE, &how).map_err(|error| DeviceError::Driver(format!("{}: {error}", spec.symbol())))?;
     let expected = [found.scales[0].to_le_bytes(), found.zeros[0].to_le_bytes()].concat();
     let is = with_memory(device, |device, memory| {
@@ -71,7 +73,7 @@ fn same(kernel: &impl ToString, part: &'static str, is: &[u8], expected: &[u8]) 
 }
 
 fn activation(bits: u8, levels: Levels, scale: ActScale) -> Activation {
-    Activation { bits, levels, scale, group: None, static_scale: SCALE, static_zero: i64::from(levels == Levels::Unsigned) }
+    Activation { bits, levels, scale, group: None, clip: CLIP, static_scale: SCALE, static_zero: i64::from(levels == Levels::Unsigned) }
 }
 
 /// A product that reads such rows.
@@ -157,6 +159,7 @@ impl Operands {
             scales: upload(bytemuck::cast_slice(&out.scales))?,
             factor: ByteCode::of(spec.levels, spec.bits).step,
             epsilon: EPSILON,
+            clip: CLIP,
             ..QuantizeArgs::default()
         };
         let words = args.sized(layout, SIZE.0).words();

@@ -254,7 +254,8 @@ pub(crate) struct Packed {
     source: Vec<DeviceTensor>,
     spec: QuantizeSpec,
     factor: i32,
-    epsilon: f32,
+    /// Epsilon and clip.
+    floats: [f32; 2],
     activations: DeviceTensor,
     corrections: DeviceTensor,
     centers: DeviceTensor,
@@ -262,10 +263,10 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    fn is_of(&self, spec: &QuantizeSpec, factor: i32, epsilon: f32, source: &[DeviceTensor]) -> bool {
+    fn is_of(&self, spec: &QuantizeSpec, factor: i32, floats: [f32; 2], source: &[DeviceTensor]) -> bool {
         let same = |(a, b): (&DeviceTensor, &DeviceTensor)| a.address() == b.address() && a.dims == b.dims;
         let sources = self.source.len() == source.len() && self.source.iter().zip(source).all(same);
-        self.spec == *spec && self.factor == factor && self.epsilon == epsilon && !spec.given && sources
+        self.spec == *spec && self.factor == factor && self.floats == floats && !spec.given && sources
     }
 }
 
@@ -281,7 +282,8 @@ pub(super) fn quantized(
     let spec = op.packer(matmul, how);
     let (step, offset) = (ByteCode::of(op.activation.levels, op.activation.bits).step, weights.quant.levels.affine(weights.quant.bits).1);
     let factor = if matmul.w_zero { step } else { step.wrapping_mul(offset) };
-    if let Some(packed) = cx.packed.as_ref().filter(|packed| packed.is_of(&spec, factor, how.epsilon, source)) {
+    let floats @ [epsilon, clip] = [how.epsilon, op.activation.clip];
+    if let Some(packed) = cx.packed.as_ref().filter(|packed| packed.is_of(&spec, factor, floats, source)) {
         return Ok(packed.clone());
     }
     let address = |index: usize| source.get(index).map_or(0, DeviceTensor::address);
@@ -289,7 +291,7 @@ pub(super) fn quantized(
         source: source.to_vec(),
         spec,
         factor,
-        epsilon: how.epsilon,
+        floats,
         activations: cx.alloc(&[matmul.row_bytes(layout, m)], Elem::U8)?,
         corrections: cx.alloc(&[m, layout.blocks], Elem::I32)?,
         centers: cx.alloc(&[m, layout.row_scales], Elem::I32)?,
@@ -300,13 +302,14 @@ pub(super) fn quantized(
         x: address(0),
         second: address(1),
         third: address(2),
-        epsilon: how.epsilon,
+        epsilon,
         given: given.as_ref().map_or(0, DeviceTensor::address),
         activations: rows.activations.address(),
         corrections: rows.corrections.address(),
         centers: rows.centers.address(),
         scales: rows.scales.address(),
         factor,
+        clip,
         ..QuantizeArgs::default()
     };
     let shared = spec.shared_bytes(layout.k);

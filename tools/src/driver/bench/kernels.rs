@@ -149,6 +149,7 @@ fn module(case: Case, how: &How, copies: usize) -> Module {
         a_levels: activation_levels(case),
         a_scale: ActScale::Row,
         a_group: (how.a_group > 0).then_some(how.a_group),
+        a_clip: None,
         static_scale: 1.0,
         static_zero: 0,
         epilogue: vec![],
